@@ -1,0 +1,148 @@
+"""Every setting of an installation; each is an environment variable with a default that suits a laptop.
+
+docs/settings.md documents them all.
+"""
+
+from pathlib import Path
+
+import environ
+from csp.constants import NONE, SELF
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Where this installation keeps what it makes: database, repository, secrets of the `file:` provider, attempts.
+MERGEYARD_HOME = Path(env.str("MERGEYARD_HOME", default=str(BASE_DIR / "var"))).resolve()
+
+SECRET_KEY = env.str("MERGEYARD_SECRET_KEY", default="")
+DEBUG = env.bool("MERGEYARD_DEBUG", default=False)
+ALLOWED_HOSTS = env.list("MERGEYARD_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("MERGEYARD_TRUSTED_ORIGINS", default=[])
+
+MERGEYARD_REPOSITORY = Path(env.str("MERGEYARD_REPOSITORY", default=str(MERGEYARD_HOME / "state.git")))
+MERGEYARD_CATALOG = [BASE_DIR / "playbooks", *map(Path, env.list("MERGEYARD_CATALOG", default=[]))]
+MERGEYARD_SECRETS_DIR = Path(env.str("MERGEYARD_SECRETS_DIR", default=str(MERGEYARD_HOME / "secrets")))
+# `env:` references of systems resolve only under this prefix.
+MERGEYARD_SECRET_ENV_PREFIX = "MERGEYARD_SECRET_"
+# Attempts live on a memory file system where there is one; each is a fresh 0700 directory, wiped afterwards.
+MERGEYARD_ATTEMPTS_DIR = Path(env.str("MERGEYARD_ATTEMPTS_DIR", default=str(MERGEYARD_HOME / "attempts")))
+# Directories of this host that a system's connection may name (a balancer's configuration, a socket).
+MERGEYARD_LOCAL_PATHS = [Path(p) for p in env.list("MERGEYARD_LOCAL_PATHS", default=[])]
+# auto: bubblewrap where user namespaces work; off: never (said on every run).
+MERGEYARD_CONTAINMENT = env.str("MERGEYARD_CONTAINMENT", default="auto")
+MERGEYARD_LEASE_SECONDS = 30
+MERGEYARD_RENEW_WITHIN_SECONDS = 20
+MERGEYARD_RUN_TIMEOUT_SECONDS = env.int("MERGEYARD_RUN_TIMEOUT_SECONDS", default=3600)
+MERGEYARD_MAX_ATTEMPTS = env.int("MERGEYARD_MAX_ATTEMPTS", default=3)
+MERGEYARD_ZONES = env.list("MERGEYARD_ZONES", default=["default"])
+
+DATABASES = {
+    "default": env.db_url("MERGEYARD_DATABASE_URL", default=f"sqlite:///{MERGEYARD_HOME / 'mergeyard.sqlite3'}")
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+
+MERGEYARD_REDIS_URL = env.str("MERGEYARD_REDIS_URL", default="redis://127.0.0.1:6379/0")
+RQ_QUEUES = {
+    name: {"URL": MERGEYARD_REDIS_URL, "DEFAULT_TIMEOUT": -1}
+    for name in ["controller", *(f"zone-{zone}" for zone in MERGEYARD_ZONES)]
+}
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "django_rq",
+    "csp",
+    "changes",
+    "executors",
+    "portal",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "portal.urls"
+ASGI_APPLICATION = "portal.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.access.person",
+            ],
+        },
+    }
+]
+
+AUTH_USER_MODEL = "changes.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"  # pages show the reader's zone
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = MERGEYARD_HOME / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+# Over plain HTTP only on a laptop; behind TLS set MERGEYARD_HTTPS=1.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("MERGEYARD_HTTPS", default=False)
+if SESSION_COOKIE_SECURE:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("MERGEYARD_LOG_LEVEL", default="INFO")},
+}

@@ -1,0 +1,10 @@
+"""The portal's settings for tests: a private home, no fixed port anywhere."""
+
+import os
+import tempfile
+
+os.environ.setdefault("MERGEYARD_HOME", tempfile.mkdtemp(prefix="mergeyard-tests-"))
+os.environ.setdefault("MERGEYARD_SECRET_KEY", "only-for-tests")
+os.environ.setdefault("MERGEYARD_REDIS_URL", "unix:///nonexistent/redis.sock")
+
+from portal.settings import *  # noqa: E402,F403
