@@ -1,0 +1,238 @@
+"""Owns real servers started for tests and the demo: free ports, start, wait, stop. Never used by the product.
+
+It must not know any system type. A server runs under a small watcher process (this file run as a script) that
+ends it when the process that wanted it is gone, however that ended: the watcher reads a pipe of which only the
+starter holds the other end, and the server itself dies with the watcher.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DROPPED_UID = 65534
+CLONE_NEWUSER = 0x10000000
+PR_SET_PDEATHSIG = 1
+
+
+class CannotStart(Exception):
+    """The server cannot be had; its text is one sentence for a person."""
+
+
+class MissingTool(CannotStart):
+    """The program itself is not installed, as opposed to: it is there and does not start."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A valid spec of a kind, what to change in it, and what the conformance suite cannot ask of this server."""
+
+    spec: dict[str, Any]
+    updates: dict[str, Any]
+    secrets: dict[str, str] = field(default_factory=dict)
+    needs: dict[str, dict[str, Any]] = field(default_factory=dict)  # kind -> spec that must exist first
+    not_here: dict[str, str] = field(default_factory=dict)  # field -> why this server cannot change it
+    refused: dict[str, Any] = field(default_factory=dict)  # valid under the schema, refused by the system
+
+
+class Server:
+    """One process under its watcher."""
+
+    def __init__(
+        self,
+        title: str,
+        argv: list[str],
+        *,
+        log: Path,
+        drop_root: bool = False,
+        stop: int = signal.SIGTERM,
+        env: Mapping[str, str] | None = None,
+    ):
+        """`env` is added to a bare environment; the server runs in its log's directory."""
+        self.title, self.log = title, log
+        ours, self._ask = os.pipe()
+        said, says = os.pipe()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        order = json.dumps({"argv": argv, "drop_root": drop_root and os.geteuid() == 0, "stop": int(stop)})
+        try:
+            with log.open("ab") as output:
+                self._watcher = subprocess.Popen(
+                    [sys.executable, "-I", "-S", __file__, str(ours), str(says), order],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(ours, says),
+                    start_new_session=True,
+                    cwd=log.parent,
+                    env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": str(log.parent)}
+                    | dict(env or {}),
+                )
+        finally:
+            os.close(ours)
+            os.close(says)
+        with open(said, encoding="ascii") as answer:
+            self.pid = int(answer.readline() or 0)
+
+    @property
+    def processes(self) -> list[int]:
+        return [self._watcher.pid, self.pid]
+
+    @property
+    def running(self) -> bool:
+        return self._watcher.poll() is None
+
+    def wait_until(self, ready: Callable[[], bool], *, within: float = 20) -> None:
+        limit = time.monotonic() + within
+        while not ready():
+            if not self.running:
+                raise CannotStart(f"{self.title} ended while it started: {self.last_words()}")
+            if time.monotonic() > limit:
+                self.stop()
+                raise CannotStart(f"{self.title} did not answer within {within:.0f} seconds: {self.last_words()}")
+            time.sleep(0.02)
+
+    def last_words(self) -> str:
+        text = self.log.read_text(errors="replace").strip() if self.log.exists() else ""
+        return text.splitlines()[-1] if text else "it said nothing"
+
+    def stop(self) -> None:
+        if self._ask >= 0:
+            os.close(self._ask)
+            self._ask = -1
+        self._watcher.wait(timeout=20)
+
+
+@dataclass
+class Testbed:
+    """A started system: what its system file would hold, and its processes."""
+
+    __test__ = False  # a name that pytest would collect
+
+    title: str
+    connection: dict[str, Any]
+    secrets: dict[str, str]
+    servers: list[Server]
+    clients: Mapping[str, str] = field(default_factory=dict)  # kind -> a command or address for people
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> list[int]:
+        return [pid for server in self.servers for pid in server.processes]
+
+    def client(self, kind: str) -> str:
+        return self.clients[kind]
+
+    def stop(self) -> None:
+        for server in reversed(self.servers):
+            server.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def kept_ports(directory: Path, names: list[str], *, title: str) -> dict[str, int]:
+    """The ports of an earlier start, so that connections stay true; new ones at the first."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "ports.json"
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    ports = {name: int(kept.get(name) or free_port()) for name in names}
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise CannotStart(
+                    f"Port {port}, which {title} had at its last start ({name}), is used by another program; "
+                    f"stop that program or delete {file}."
+                ) from error
+    file.write_text(json.dumps(ports))
+    return ports
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+# The watcher: everything below runs in its process.
+
+
+def _die_with_parent(number: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def _leave_root() -> None:
+    """Another uid for servers that refuse uid 0. A user namespace keeps every file readable and owned as it is."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) == 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/gid_map").write_text(f"{DROPPED_UID} {os.getegid()} 1")
+        Path("/proc/self/uid_map").write_text(f"{DROPPED_UID} 0 1")
+        return
+    for root, names, files in os.walk("."):
+        for name in [".", *names, *files]:
+            os.chown(os.path.join(root, name), DROPPED_UID, DROPPED_UID, follow_symlinks=False)
+    os.setgroups([])
+    os.setgid(DROPPED_UID)
+    os.setuid(DROPPED_UID)
+
+
+def _become(argv: list[str], *, drop_root: bool, stop: int) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    if drop_root:
+        _leave_root()
+    _die_with_parent(stop)  # after the change of uid, which would clear it
+    os.execv(argv[0], argv)
+
+
+def _watch(asked: int, says: int, order: dict[str, Any]) -> int:
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(asked)
+            os.close(says)
+            _become(order["argv"], drop_root=order["drop_root"], stop=order["stop"])
+        except OSError as error:
+            print(f"cannot run {order['argv'][0]}: {error.strerror}", flush=True)  # noqa: T201
+        os._exit(127)
+    os.write(says, b"%d\n" % pid)
+    os.close(says)
+    limit: float | None = None
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status) & 0xFF
+        ready, _, _ = select.select([asked, woken] if limit is None else [woken], [], [], 5 if limit else None)
+        number = os.read(woken, 1)[0] if woken in ready else 0
+        if limit is None and (asked in ready or number in (signal.SIGTERM, signal.SIGINT)):
+            limit = time.monotonic() + 5
+            os.kill(pid, order["stop"])
+        elif limit is not None and time.monotonic() >= limit:
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(_watch(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])))
