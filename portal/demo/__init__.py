@@ -1,0 +1,1 @@
+"""The demo: a whole Mergeyard with real systems on one machine. Imported by nobody."""

@@ -1,0 +1,117 @@
+"""`bin/demo`: starts a whole Mergeyard with six real systems, says where it is, and stops it again at Ctrl-C.
+
+The order matters: the directory and the queue first, then the environment, then Django, which reads it once.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from playbooks import servers as playbook_servers
+from portal.demo import content
+from portal.demo.home import CannotStart, Home
+from portal.demo.screen import Screen
+from portal.demo.servers import ROOT, start_processes, start_queue, start_systems, stop_all, wait_for_web
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bin/demo", description="Mergeyard with six real systems on this machine.")
+    parser.add_argument("--once", action="store_true", help="do the main job by itself over HTTP, then stop")
+    parser.add_argument("--reset", action="store_true", help="forget everything of earlier starts")
+    parser.add_argument("--port", type=int, default=8000, help="of the web server on 127.0.0.1 (default 8000)")
+    parser.add_argument("--home", type=Path, default=ROOT / "var" / "demo", help="where the demo keeps its data")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options, screen = arguments(), Screen()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started: list[playbook_servers.Server] = []
+    try:
+        home = Home.open(options.home.resolve(), port=options.port, reset=options.reset)
+        return run(home, options=options, screen=screen, started=started)
+    except (CannotStart, playbook_servers.CannotStart) as error:
+        screen.say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        screen.say(f"The demo cannot go on: {error.strerror or error} ({error.filename or options.home}).")
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if started:
+            screen.say("Stopping what was started ...")
+            stop_all(reversed(started))
+
+
+def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: list[playbook_servers.Server]) -> int:
+    screen.say("Starting Mergeyard and six real systems.")
+    with screen.step("Queue") as more:
+        queue, queue_port = start_queue(home)
+        started.append(queue)
+        more.append("Valkey, embedded")
+    beds = start_systems(content.system_types(), home=home, screen=screen)
+    started.extend(server for bed in beds.values() for server in bed.servers)
+
+    environment = home.environment(queue_port=queue_port)
+    os.environ.update(environment)
+    import django
+
+    with screen.step("Database"):
+        django.setup()
+        from portal.demo import installation
+
+        installation.migrate()
+    first = installation.is_new()
+    if first:
+        with screen.step("State repository") as more:
+            more.append(installation.first_state(beds, password=home.kept["password"]))
+    else:
+        for said in installation.apply_forgotten(beds):
+            screen.say(f"           {said}")
+    screen.say(f"           {installation.containment()}")
+    with screen.step("Web, workers, controller"):
+        processes = start_processes(home, environment)
+        started.extend(processes.values())
+        wait_for_web(processes["web"], home)
+    with screen.step("First rollout" if first else "Work left from before") as more:
+        more.append(installation.wait_for_work(screen))
+    _say_ready(home, screen=screen, first=first)
+    if options.once:
+        from portal.demo.once import main_job
+
+        return main_job(home, beds=beds, screen=screen)
+    return _until_stopped(processes, screen=screen)
+
+
+def _say_ready(home: Home, *, screen: Screen, first: bool) -> None:
+    begin = float(os.environ.get("MERGEYARD_DEMO_STARTED", time.time()))
+    took = round(time.time() - begin, 1)
+    home.keep(**{"cold_seconds" if first else "warm_seconds": took})
+    figures = [
+        f"{home.kept[f'{name}_seconds']} s {name}" for name in ("cold", "warm") if f"{name}_seconds" in home.kept
+    ]
+    screen.say(f"\nReady in {took} s ({', '.join(figures)} on this machine).\n\n  {home.address}\n")
+    screen.say(f"  Everyone's password is {home.kept['password']}\n")
+    for name, role in content.roles():
+        screen.say(f"  {name:<5} {role}")
+    screen.say("\nCtrl-C stops everything; the next start keeps the data; bin/demo --reset starts anew.\n")
+
+
+def _until_stopped(processes: dict[str, playbook_servers.Server], *, screen: Screen) -> int:
+    waiting = threading.Event()
+    while not waiting.wait(1):
+        for name, server in processes.items():
+            if not server.running:
+                screen.say(f"{name} ended by itself: {server.last_words()} The whole log is {server.log}.")
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

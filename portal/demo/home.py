@@ -1,0 +1,83 @@
+"""The demo's directory: one start at a time, what it keeps between starts, and the environment it gives its processes."""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NEEDED_BYTES = 500_000_000
+
+
+class CannotStart(Exception):
+    """Its text is one sentence: what is in the way and what to do."""
+
+
+@dataclass
+class Home:
+    path: Path
+    port: int
+    kept: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path, *, port: int, reset: bool) -> "Home":
+        """Take the directory for this process; `reset` empties it first."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 20).decode() or "unknown"
+            raise CannotStart(f"The demo runs here already (process {holder}); stop it with Ctrl-C first.") from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)  # held until this process ends
+        if reset:
+            shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        if shutil.disk_usage(path).free < NEEDED_BYTES:
+            raise CannotStart(f"The disk that holds {path} has less than 0.5 GB free: make room, then start again.")
+        _check_port(port)
+        file = path / "demo.json"
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        kept.setdefault("secret_key", secrets.token_urlsafe(40))
+        kept.setdefault("password", secrets.token_urlsafe(9))
+        kept.setdefault("queue_password", secrets.token_urlsafe(24))
+        home = cls(path, port, kept)
+        home.keep()
+        return home
+
+    def keep(self, **more: Any) -> None:
+        self.kept.update(more)
+        file = self.path / "demo.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(self.kept, indent=1))
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self, *, queue_port: int) -> dict[str, str]:
+        """The settings of this installation, for our own process and the ones we start."""
+        return {
+            "MERGEYARD_HOME": str(self.path),
+            "MERGEYARD_SECRET_KEY": self.kept["secret_key"],
+            "MERGEYARD_REDIS_URL": f"redis://:{self.kept['queue_password']}@127.0.0.1:{queue_port}/0",
+            "MERGEYARD_LOCAL_PATHS": str(self.path / "systems"),
+            "DJANGO_SETTINGS_MODULE": "portal.settings",
+            "MERGEYARD_LOG_LEVEL": os.environ.get("MERGEYARD_LOG_LEVEL", "INFO"),
+        }
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CannotStart(
+                f"Port {port} is used by another program: start with another one, as in bin/demo --port {port + 1}."
+            ) from error

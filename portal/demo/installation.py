@@ -1,0 +1,80 @@
+"""What the demo does to its own installation: database, people, first state, work that a broker forgot. Needs Django."""
+
+import time
+
+import yaml
+from django.conf import settings
+from django.core.management import call_command
+
+from changes import repository, setup
+from changes.models import User
+from executors import discovery
+from executors.ansible import sandbox
+from executors.models import Commit, ItemResource, Rollout, WorkItem
+from executors.states import ITEM_FINAL, ItemState, ResultState
+from playbooks.servers import CannotStart, Testbed
+from portal.demo import content
+from portal.demo.screen import Screen
+from portal.demo.servers import testbed
+
+ROLLOUT_SECONDS = 180
+
+
+def migrate() -> None:
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+def is_new() -> bool:
+    return not Commit.objects.exists()
+
+
+def first_state(beds: dict[str, Testbed], *, password: str) -> str:
+    people = yaml.safe_load((content.STATE.parent / "people.yml").read_text())
+    known = {person["name"]: person for person in people}
+    for username in sorted({name for names in content.members().values() for name in names}):
+        person = known.get(username, {"first": username.title(), "last": ""})
+        user, _ = User.objects.get_or_create(
+            username=username, defaults={"first_name": person["first"], "last_name": person["last"]}
+        )
+        user.set_password(password)
+        user.save()
+    content.write_secrets(beds, settings.MERGEYARD_SECRETS_DIR)
+    files = content.files(beds)
+    commit = setup.initialise(settings.MERGEYARD_REPOSITORY, files, message="Take over what Harbour Shop runs")
+    discovery.initialise(commit, applied=False)
+    return f"{len(files)} files, {sum(path.startswith('resources/') for path in files)} documents"
+
+
+def apply_forgotten(beds: dict[str, Testbed]) -> list[str]:
+    """A broker that keeps everything in memory forgot it at the stop: apply what is merged again, and say so."""
+    said = []
+    for system, type_name in content.system_types().items():
+        if testbed(type_name).MEMORY_ONLY:
+            discovery.reapply(system, "its server keeps everything in memory and was started anew")
+            said.append(f"{system} forgot everything at the last stop; what is merged is applied to it again.")
+    return said
+
+
+def containment() -> str:
+    return sandbox.containment().sentence
+
+
+def wait_for_work(screen: Screen) -> str:
+    """Until no work item is open; raises CannotStart when it does not come to an end."""
+    rollout = Rollout.objects.order_by("-id").first()
+    if rollout is None:
+        return "nothing to do"
+    limit = time.monotonic() + ROLLOUT_SECONDS
+    while WorkItem.objects.exclude(state__in=ITEM_FINAL).exists():
+        results = ItemResource.objects.filter(item__rollout=rollout)
+        done = results.exclude(result=ResultState.PENDING).count()
+        screen.progress(f"  {done} of {results.count()} resources applied")
+        if time.monotonic() > limit:
+            raise CannotStart(
+                f"The rollout did not end within {ROLLOUT_SECONDS} seconds; see {settings.MERGEYARD_HOME}/logs."
+            )
+        time.sleep(0.2)
+    failed = WorkItem.objects.filter(rollout=rollout).exclude(state__in=[ItemState.SUCCEEDED, ItemState.SUPERSEDED])
+    if item := failed.first():
+        return f"{item.system} {item.state}: {item.reason}"
+    return f"{ItemResource.objects.filter(item__rollout=rollout).count()} resources on {WorkItem.objects.filter(rollout=rollout).values('system').distinct().count()} systems"

