@@ -1,0 +1,234 @@
+"""Owns the controller's side of every resource module: arguments, secrets, the event pipe, the result.
+
+A kind's action plugin is a subclass that knows its system; this module must not know any.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-found]
+    NOT_OURS,
+    Found,
+    Identity,
+    Outcome,
+    Refused,
+    Resource,
+    Spec,
+    SystemDown,
+    pair_deleted,
+    pair_replaced,
+    refusal,
+)
+from ansible.plugins.action import ActionBase
+
+STATES = ("replaced", "deleted", "gathered")
+
+
+def plain(value: object) -> Any:
+    """The same value without Ansible's tags and lazy containers, for client libraries written in C."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    return float(value) if isinstance(value, float) else int(value)  # type: ignore[call-overload]
+
+
+class EventPipe:
+    """One JSON object per line and write(), to the worker's FIFO; to nothing where there is none."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = -1
+        if not os.path.exists(path):
+            return
+        # Without a reader a blocking open would wait for ever; with one, writes must wait and not fail.
+        self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(self.fd, True)
+
+    def send(self, event: Mapping[str, object]) -> None:
+        line = (json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n").encode(errors="backslashreplace")
+        while self.fd >= 0 and line:
+            line = line[os.write(self.fd, line) :]
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+def read_secrets(directory: str) -> dict[str, dict[str, Any]]:
+    try:
+        with open(os.path.join(directory, "secrets.json"), encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        content = {}
+    return {"system": content.get("system", {}), "resources": content.get("resources", {})}
+
+
+class ResourceAction(ActionBase):  # type: ignore[misc]
+    """A resource module. A subclass names its kind and says how its system is read and written."""
+
+    KIND: ClassVar[str]
+    IDENTITY: ClassVar[tuple[str, ...]] = ("name",)
+    MARKED: ClassVar[bool] = True  # whether the system can hold our ownership marker
+
+    connection: dict[str, Any]
+    system_secrets: dict[str, str]
+    secrets: dict[str, dict[str, str]]
+    check: bool
+
+    def open(self) -> None:
+        """Reach the system within ten seconds or raise SystemDown."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def read(self, resources: list[Resource]) -> dict[Identity, Found]:
+        """What exists of these, by identity."""
+        raise NotImplementedError
+
+    def gather(self) -> list[Found]:
+        raise NotImplementedError
+
+    def after(self, resource: Resource, found: Found | None) -> Spec:
+        """What the system will hold; raises Refused where it cannot. Pure."""
+        raise NotImplementedError
+
+    def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
+        """Bring each to its `after` (none: delete) and yield it with what failed, empty if nothing did."""
+        raise NotImplementedError
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        directory = str((task_vars or {})["mergeyard_dir"])
+        arguments = plain(self._task.args)
+        if arguments.get("state") not in STATES:
+            return {**result, "failed": True, "msg": f"state must be one of {', '.join(STATES)}"}
+        self.connection, self.check = arguments["system"], bool(self._task.check_mode)
+        secrets = read_secrets(directory)
+        self.system_secrets, self.secrets = secrets["system"], secrets["resources"]
+        self.task_vars = task_vars
+        resources = [Resource(item["path"], item["spec"]) for item in arguments.get("config") or []]
+        pipe = EventPipe(os.path.join(directory, "events"))
+        try:
+            if arguments["state"] == "gathered":
+                return {**result, **self.report_gathered(pipe)}
+            outcomes = list(self.sent(self.outcomes(resources, arguments["state"]), pipe))
+        finally:
+            pipe.close()
+        return {**result, **self.summary(outcomes)}
+
+    def sent(self, outcomes: Iterator[Outcome], pipe: EventPipe) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            pipe.send(outcome.event(self.KIND))
+            yield outcome
+
+    def summary(self, outcomes: list[Outcome]) -> dict[str, Any]:
+        failed = [outcome for outcome in outcomes if outcome.failure]
+        result: dict[str, Any] = {
+            "changed": any(outcome.changed for outcome in outcomes),
+            "resources": [outcome.event(self.KIND) for outcome in outcomes],
+        }
+        if failed:
+            named = ", ".join(outcome.resource.path for outcome in failed[:10])
+            more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
+            causes = list(dict.fromkeys(outcome.failure for outcome in failed))
+            result["failed"] = True
+            result["msg"] = f"{len(failed)} of {len(outcomes)} failed: {named}{more}. {' '.join(causes[:3])}"
+        return result
+
+    def report_gathered(self, pipe: EventPipe) -> dict[str, Any]:
+        try:
+            self.open()
+            try:
+                found = self.gather()
+            finally:
+                self.close()
+        except SystemDown as down:
+            return {"failed": True, "msg": str(down), "changed": False}
+        resources = [
+            {"identity": {name: item.spec.get(name) for name in self.IDENTITY}, "spec": item.spec, "marker": item.marker}
+            for item in found
+        ]
+        pipe.send({"event": "gathered", "kind": self.KIND, "resources": resources})
+        return {"changed": False, "resources": resources}
+
+    def outcomes(self, resources: list[Resource], state: str) -> Iterator[Outcome]:
+        """Every resource exactly once, in whatever order they are finished."""
+        if not resources:
+            return
+        seen: set[Identity] = set()
+        fit: list[Outcome] = []
+        for resource in resources:
+            outcome = Outcome(resource)
+            outcome.failure = refusal(resource, seen, resource.identity(self.IDENTITY))
+            if outcome.failure:
+                yield outcome
+            else:
+                fit.append(outcome)
+        try:
+            if fit:
+                self.open()
+        except SystemDown as down:
+            yield from self.all_failed(fit, str(down))
+            return
+        try:
+            yield from self.settle(fit, state)
+        finally:
+            if fit:
+                self.close()
+
+    def all_failed(self, outcomes: list[Outcome], sentence: str) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            outcome.fail(sentence)
+            yield outcome
+
+    def settle(self, outcomes: list[Outcome], state: str) -> Iterator[Outcome]:
+        try:
+            found = self.read([outcome.resource for outcome in outcomes]) if outcomes else {}
+        except SystemDown as down:
+            yield from self.all_failed(outcomes, str(down))
+            return
+        to_write: list[Outcome] = []
+        for outcome in outcomes:
+            self.pair(outcome, found.get(outcome.resource.identity(self.IDENTITY)), state)
+            if outcome.changed and not self.check:
+                to_write.append(outcome)
+            else:
+                yield outcome
+        if to_write:
+            yield from self.written(to_write)
+
+    def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
+        if found is not None and found.marker is None and self.MARKED:
+            outcome.before = found.spec
+            outcome.fail(NOT_OURS)
+        elif state == "deleted":
+            pair_deleted(outcome, found)
+        else:
+            try:
+                pair_replaced(outcome, found, self.after(outcome.resource, found))
+            except Refused as refused:
+                outcome.before = found.spec if found else None
+                outcome.fail(str(refused))
+
+    def written(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
+        open_ones = {id(outcome): outcome for outcome in outcomes}
+        cause = "It was not reached."
+        try:
+            for outcome, failure in self.write(outcomes):
+                open_ones.pop(id(outcome))
+                if failure:
+                    outcome.fail(failure)
+                yield outcome
+        except SystemDown as down:
+            cause = str(down)
+        yield from self.all_failed(list(open_ones.values()), cause)

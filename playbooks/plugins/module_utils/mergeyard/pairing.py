@@ -1,0 +1,143 @@
+"""Owns how a resource module pairs what is wanted with what exists: before, after, reasons and refusals.
+
+Pure, and only the standard library: it runs in action plugins and in modules that Ansible sends to other hosts.
+It must not know kinds, systems, files or Ansible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+Spec = dict[str, object]
+Identity = tuple[object, ...]
+
+
+class SystemDown(Exception):
+    """The system cannot be used at all; its text is one sentence for a person."""
+
+
+class Refused(Exception):
+    """This resource cannot be brought to what is wanted; its text is one sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One document as the worker hands it over: defaults applied, identity fields filled in."""
+
+    path: str
+    spec: Spec
+
+    def identity(self, fields: tuple[str, ...]) -> Identity:
+        return tuple(self.spec.get(name) for name in fields)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What exists on the system. `remarks` are differences from the merged state that a spec cannot show."""
+
+    spec: Spec
+    marker: str | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What happens, or would happen, to one resource."""
+
+    resource: Resource
+    before: Spec | None = None
+    after: Spec | None = None
+    reasons: list[str] = field(default_factory=list)
+    changed: bool = False
+    failure: str = ""
+
+    def fail(self, sentence: str) -> None:
+        self.failure, self.changed, self.after = sentence, False, self.before
+
+    def event(self, kind: str) -> dict[str, object]:
+        return {
+            "event": "resource",
+            "path": self.resource.path,
+            "kind": kind,
+            "status": "failed" if self.failure else "ok",
+            "changed": self.changed,
+            "before": self.before,
+            "after": self.after,
+            "reasons": self.reasons,
+            "message": self.failure,
+        }
+
+
+def differences(before: object, after: object, at: str = "") -> Iterator[str]:
+    """Sentences for every field that differs, nested fields by their dotted path."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in [*after, *(key for key in before if key not in after)]:
+            where = f"{at}.{key}" if at else str(key)
+            if key not in before:
+                yield f"{where} is set to {shown(after[key])}"
+            elif key not in after:
+                yield f"{where} returns to the default, was {shown(before[key])}"
+            else:
+                yield from differences(before[key], after[key], where)
+    elif before != after or isinstance(before, bool) != isinstance(after, bool):
+        yield f"{at} changes from {shown(before)} to {shown(after)}"
+
+
+def shown(value: object) -> str:
+    """A value within a sentence, on one line and never longer than a line."""
+    text = value if isinstance(value, str) and value else repr(value)
+    text = "".join(character if character.isprintable() else "\\x%02x" % ord(character) for character in text)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def reserved_key(value: object) -> str | None:
+    """The first mapping key that Ansible would take for an instruction, at any depth."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if str(key).startswith("__ansible"):
+                return str(key)
+            if found := reserved_key(inner):
+                return found
+    elif isinstance(value, list):
+        return next((found for inner in value if (found := reserved_key(inner))), None)
+    return None
+
+
+def refusal(resource: Resource, seen: set[Identity], identity: Identity) -> str:
+    """Why a resource is not looked at any further, whatever its system says; empty if there is no reason."""
+    if key := reserved_key(resource.spec):
+        return f"The key {shown(key)} is reserved; use another one."
+    if any(not isinstance(part, str) or not part for part in identity):
+        return "The resource has no name on the system."
+    if identity in seen:
+        return f"{shown('/'.join(map(str, identity)))} is named twice in this work; keep one of the documents."
+    seen.add(identity)
+    return ""
+
+
+def pair_replaced(outcome: Outcome, found: Found | None, after: Spec) -> None:
+    """Fills in what `replaced` does to one resource. `after` is what the system will hold."""
+    if found is None:
+        outcome.after, outcome.changed = after, True
+        outcome.reasons = ["it does not exist yet"]
+        return
+    outcome.before, outcome.after = found.spec, after
+    outcome.reasons = [*differences(found.spec, after), *found.remarks]
+    if found.marker is not None and found.marker != outcome.resource.path:
+        outcome.reasons.append(f"it was managed as {shown(found.marker)}")
+    outcome.changed = bool(outcome.reasons)
+
+
+def pair_deleted(outcome: Outcome, found: Found | None) -> None:
+    if found is None:
+        return
+    outcome.before = found.spec
+    if found.marker is not None and found.marker != outcome.resource.path:
+        outcome.fail(f"It now belongs to {shown(found.marker)}, so it is not deleted here.")
+        return
+    outcome.changed = True
+    outcome.reasons = ["its document was removed"]
+
+
+NOT_OURS = "It exists on the system already and is not managed here; choose another name or have it removed there first."
