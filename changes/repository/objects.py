@@ -1,0 +1,397 @@
+"""Git objects and refs of one bare repository: read, walk, write, compare-and-swap.
+
+Owns every use of pygit2. Has no index and no work tree: a commit costs what it changes, not what the repository holds.
+Knows no document, no person's rights and no change request.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import ConfigLevel, DiffOption, FileMode, SortMode
+
+from changes.repository.git_environment import GitFailed, run_git
+
+MAIN_REF = "refs/heads/main"
+HEADS = "refs/heads/"
+ZERO = "0" * 40
+MAX_DEPTH = 16
+
+# No configuration of this machine takes part (the same rule as for git processes).
+for _level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL, ConfigLevel.PROGRAMDATA):
+    pygit2.settings.search_path[_level] = ""
+
+Change = tuple[str | None, str | None]
+
+
+class RepositoryError(Exception):
+    """The repository cannot be used as asked; the text says what we were doing and why it failed."""
+
+
+class RefMoved(Exception):
+    """Somebody moved the ref between our look and our write; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    sha: str
+    parents: tuple[str, ...]
+    tree: str
+    subject: str
+    message: str
+    author: Person
+    committer: Person
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Paths that both sides changed, to different content."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    header: str
+    lines: tuple[tuple[str, str], ...]  # (" " | "+" | "-", text without its line end)
+
+
+class Repository:
+    """A bare repository. Safe to share between threads: each thread opens its own handle."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._handles = threading.local()
+
+    @classmethod
+    def create(cls, path: Path) -> "Repository":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        pygit2.init_repository(str(path), bare=True, initial_head="main")
+        return cls(path)
+
+    def exists(self) -> bool:
+        return (self.path / "objects").is_dir() and (self.path / "HEAD").is_file()
+
+    @property
+    def _git(self) -> pygit2.Repository:
+        handle = getattr(self._handles, "git", None)
+        if handle is None:
+            try:
+                handle = pygit2.Repository(str(self.path))
+            except pygit2.GitError as problem:
+                raise RepositoryError(f"opening the repository {self.path}: {problem}") from problem
+            if not handle.is_bare:
+                raise RepositoryError(f"opening the repository {self.path}: it is not a bare repository")
+            self._handles.git = handle
+        return handle
+
+    # --- refs ---------------------------------------------------------------------------------------------------
+
+    def head(self, ref: str = MAIN_REF) -> str | None:
+        reference = self._git.references.get(ref)
+        return str(reference.resolve().target) if reference is not None else None
+
+    def main(self) -> str:
+        sha = self.head(MAIN_REF)
+        if sha is None:
+            raise RepositoryError(f"The repository {self.path} has no main branch yet: run `manage.py init`.")
+        return sha
+
+    def branches(self) -> dict[str, str]:
+        """Branch name (without refs/heads/) to commit."""
+        git = self._git
+        return {name: str(git.references[HEADS + name].target) for name in git.branches.local}
+
+    def swap_ref(self, ref: str, new: str, old: str | None) -> None:
+        """Point `ref` at `new` only if it still is at `old` (None: it must not exist). Raises RefMoved."""
+        if old is None:
+            try:
+                run_git(self.path, "update-ref", "--end-of-options", ref, new, ZERO)
+            except GitFailed as problem:
+                raise RefMoved(f"creating {ref}: {problem}") from problem
+            return
+        reference = self._git.references.get(ref)
+        if reference is None or str(reference.target) != old:
+            raise RefMoved(f"{ref} is no longer at {old[:10]}")
+        try:
+            reference.set_target(
+                pygit2.Oid(hex=new)
+            )  # libgit2 compares with the value read above, under the ref's lock
+        except (pygit2.GitError, OSError, ValueError) as problem:
+            raise RefMoved(f"moving {ref}: {problem}") from problem
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def has(self, sha: str) -> bool:
+        return pygit2.Oid(hex=sha) in self._git
+
+    def read_blob(self, blob: str) -> bytes:
+        found = self._git.get(pygit2.Oid(hex=blob))
+        if not isinstance(found, pygit2.Blob):
+            raise RepositoryError(f"reading blob {blob}: the repository {self.path} has no such file content")
+        return found.data
+
+    def blob_at(self, commit: str | None, path: str) -> str | None:
+        """The id of the file at `path` in a commit."""
+        entry = self._entry(self._tree_id(commit), path.split("/"))
+        return str(entry[0]) if entry is not None and not entry[1] else None
+
+    def read(self, commit: str | None, path: str) -> bytes | None:
+        blob = self.blob_at(commit, path)
+        return self.read_blob(blob) if blob is not None else None
+
+    def info(self, sha: str) -> CommitInfo:
+        commit = self._commit(sha)
+        return CommitInfo(
+            sha=str(commit.id),
+            parents=tuple(str(parent) for parent in commit.parent_ids),
+            tree=str(commit.tree_id),
+            subject=commit.message.split("\n", 1)[0].strip(),
+            message=commit.message,
+            author=_person(commit.author),
+            committer=_person(commit.committer),
+            at=datetime.fromtimestamp(commit.commit_time, UTC),
+        )
+
+    def files(self, commit: str) -> dict[str, str]:
+        """Every file of a commit: path to blob id."""
+        return {path: new for path, (_, new) in self.diff(None, commit).items() if new is not None}
+
+    def diff(self, base: str | None, head: str | None) -> dict[str, Change]:
+        """Paths that differ between two commits or trees, with (old blob, new blob). Descends only where ids differ."""
+        found: dict[str, Change] = {}
+        self._compare(self._tree_id(base), self._tree_id(head), "", found)
+        return dict(sorted(found.items()))
+
+    def text_diff(self, old: str | None, new: str | None) -> tuple[Hunk, ...]:
+        """The hunks between two blobs, as text; bytes that are not UTF-8 are shown as replacement characters."""
+        # The patch points into its buffers: both stay referenced until the lines are copied.
+        before, after = self.read_blob(old) if old else b"", self.read_blob(new) if new else b""
+        patch = pygit2.Patch.create_from(before, after, flag=DiffOption.FORCE_TEXT)
+        return tuple(
+            Hunk(
+                header=hunk.header.strip(),
+                lines=tuple(
+                    (line.origin, line.raw_content.decode("utf-8", "replace").rstrip("\n"))
+                    for line in hunk.lines
+                    if line.origin in " +-"
+                ),
+            )
+            for hunk in patch.hunks
+        )
+
+    # --- history ------------------------------------------------------------------------------------------------
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        base = self._git.merge_base(pygit2.Oid(hex=one), pygit2.Oid(hex=other))
+        return str(base) if base is not None else None
+
+    def contains(self, head: str, sha: str) -> bool:
+        """Is `sha` the head or one of its ancestors?"""
+        return head == sha or (self.has(sha) and self._git.descendant_of(pygit2.Oid(hex=head), pygit2.Oid(hex=sha)))
+
+    def first_parents(self, since: str | None, until: str) -> list[str]:
+        """First-parent commits after `since` up to `until`, oldest first. Raises when `since` is not among them."""
+        found: list[str] = []
+        at: str | None = until
+        while at is not None and at != since:
+            found.append(at)
+            parents = self._commit(at).parent_ids
+            at = str(parents[0]) if parents else None
+        if at != since:
+            raise RepositoryError(
+                f"walking from {until[:10]} back to {(since or '')[:10]}: it is not on that line of history"
+            )
+        return found[::-1]
+
+    def new_commits(self, head: str, known: Iterable[str]) -> list[CommitInfo]:
+        """Commits reachable from `head` and from none of `known`, oldest first."""
+        walker = self._git.walk(pygit2.Oid(hex=head), SortMode.TOPOLOGICAL | SortMode.REVERSE)
+        for sha in known:
+            walker.hide(pygit2.Oid(hex=sha))
+        return [self.info(str(commit.id)) for commit in walker]
+
+    def commits_touching(self, path: str, *, limit: int, until: str | None = None) -> list[CommitInfo]:
+        """The newest first-parent commits that changed the file at `path`."""
+        found: list[CommitInfo] = []
+        at: str | None = until or self.head(MAIN_REF)
+        blob = self.blob_at(at, path) if at else None
+        while at is not None and len(found) < limit:
+            parents = self._commit(at).parent_ids
+            parent = str(parents[0]) if parents else None
+            before = self.blob_at(parent, path)
+            if before != blob:
+                found.append(self.info(at))
+            at, blob = parent, before
+        return found
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def write_blob(self, data: bytes) -> str:
+        return str(self._git.create_blob(data))
+
+    def commit(
+        self,
+        *,
+        parents: Iterable[str],
+        base_tree_of: str | None,
+        changes: Mapping[str, bytes | str | None],
+        message: str,
+        author: Person,
+        committer: Person,
+        when: datetime,
+    ) -> str:
+        """Write the tree of `base_tree_of` with `changes` (content, an existing blob's id, or None: delete).
+
+        Writes objects only; no ref moves.
+        """
+        git = self._git
+        blobs = {
+            path: None
+            if content is None
+            else pygit2.Oid(hex=content)
+            if isinstance(content, str)
+            else git.create_blob(content)
+            for path, content in changes.items()
+        }
+        base = self._tree_id(base_tree_of)
+        tree = self._write_tree(base, _nested(blobs)) if blobs else base
+        moment = int(when.timestamp())
+        oid = git.create_commit(
+            None,
+            _signature(author, moment),
+            _signature(committer, moment),
+            message,
+            tree or git.TreeBuilder().write(),
+            [pygit2.Oid(hex=sha) for sha in parents],
+        )
+        return str(oid)
+
+    def merge_trees(self, base: str | None, ours: str, theirs: str) -> dict[str, Change] | Conflict:
+        """What `theirs` changed since `base`, put on `ours`: path -> (our blob, their blob), or the paths that clash.
+
+        Costs what `theirs` changed, however far `ours` has gone.
+        """
+        changes: dict[str, Change] = {}
+        clashes: list[str] = []
+        for path, (before, after) in self.diff(base, theirs).items():
+            mine = self.blob_at(ours, path)
+            if mine == after:
+                continue
+            if mine != before:
+                clashes.append(path)
+            changes[path] = (mine, after)
+        return Conflict(tuple(clashes)) if clashes else changes
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _commit(self, sha: str) -> pygit2.Commit:
+        found = self._git.get(pygit2.Oid(hex=sha))
+        if not isinstance(found, pygit2.Commit):
+            raise RepositoryError(f"reading commit {sha}: the repository {self.path} has no such commit")
+        return found
+
+    def _tree_id(self, revision: str | None) -> pygit2.Oid | None:
+        if revision is None:
+            return None
+        found = self._git.get(pygit2.Oid(hex=revision))
+        if isinstance(found, pygit2.Commit):
+            return found.tree_id
+        if isinstance(found, pygit2.Tree):
+            return found.id
+        raise RepositoryError(f"reading {revision}: the repository {self.path} has no such commit")
+
+    def _entries(self, tree: pygit2.Oid | None) -> dict[str, tuple[pygit2.Oid, bool]]:
+        if tree is None:
+            return {}
+        found = self._git[tree]
+        if not isinstance(found, pygit2.Tree):
+            return {}
+        return {entry.name or "": (entry.id, entry.filemode == FileMode.TREE) for entry in found}
+
+    def _entry(self, tree: pygit2.Oid | None, parts: list[str]) -> tuple[pygit2.Oid, bool] | None:
+        for position, name in enumerate(parts):
+            found = self._git[tree] if tree is not None else None
+            if not isinstance(found, pygit2.Tree) or name not in found:
+                return None
+            entry = found[name]
+            if position == len(parts) - 1:
+                return entry.id, entry.filemode == FileMode.TREE
+            tree = entry.id if entry.filemode == FileMode.TREE else None
+        return None
+
+    def _compare(self, old: pygit2.Oid | None, new: pygit2.Oid | None, prefix: str, found: dict[str, Change]) -> None:
+        if old == new:
+            return
+        if prefix.count("/") > MAX_DEPTH:
+            raise RepositoryError(f"comparing trees: {prefix} is nested deeper than {MAX_DEPTH} folders")
+        before, after = self._entries(old), self._entries(new)
+        for name in before.keys() | after.keys():
+            was, now = before.get(name), after.get(name)
+            if was == now:
+                continue
+            was_tree = was[0] if was and was[1] else None
+            now_tree = now[0] if now and now[1] else None
+            if was_tree is not None or now_tree is not None:
+                self._compare(was_tree, now_tree, f"{prefix}{name}/", found)
+            was_blob = str(was[0]) if was and not was[1] else None
+            now_blob = str(now[0]) if now and not now[1] else None
+            if was_blob != now_blob:
+                found[prefix + name] = (was_blob, now_blob)
+
+    def _write_tree(self, base: pygit2.Oid | None, changes: "_Nested") -> pygit2.Oid | None:
+        """The id of the base tree with the nested changes applied; None when nothing is left in it."""
+        git = self._git
+        builder = git.TreeBuilder(base) if base is not None else git.TreeBuilder()
+        for name, change in changes.items():
+            if isinstance(change, dict):
+                entry = builder.get(name)
+                inside = entry.id if entry is not None and entry.filemode == FileMode.TREE else None
+                written, mode = self._write_tree(inside, change), FileMode.TREE
+            else:
+                written, mode = change, FileMode.BLOB
+            if written is not None:
+                builder.insert(name, written, mode)
+            elif builder.get(name) is not None:
+                builder.remove(name)
+        return builder.write() if len(builder) else None
+
+
+_Nested = dict[str, "_Nested | pygit2.Oid | None"]
+
+
+def _nested(blobs: Mapping[str, pygit2.Oid | None]) -> _Nested:
+    root: _Nested = {}
+    for path, blob in blobs.items():
+        *folders, name = path.split("/")
+        level = root
+        for folder in folders:
+            inside = level.setdefault(folder, {})
+            if not isinstance(inside, dict):
+                raise RepositoryError(f"writing {path}: {folder} is a file and a folder at once")
+            level = inside
+        level[name] = blob
+    return root
+
+
+def _person(signature: pygit2.Signature) -> Person:
+    return Person(signature.raw_name.decode("utf-8", "replace"), signature.raw_email.decode("utf-8", "replace"))
+
+
+def _signature(person: Person, moment: int) -> pygit2.Signature:
+    return pygit2.Signature(_name(person.name), _name(person.email), moment, 0)
+
+
+def _name(text: str) -> str:
+    """Git's signature lines end at these characters."""
+    return "".join(character for character in text if character not in "<>\n\r\0").strip() or "unknown"

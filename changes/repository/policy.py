@@ -1,0 +1,194 @@
+"""What a push may bring: which refs, which paths, which file modes, how much.
+
+Owns the object policy; run as a script it is git's pre-receive hook (standard library only, no Django, no database) and
+looks at the pushed objects while they are still in quarantine. Whether a document makes sense is not asked here: that
+shows on the change request's page.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+MAX_FILE_BYTES = 1_000_000
+MAX_CHANGED_FILES = 20_000
+MAX_COMMITS = 2_000
+MAX_PROBLEMS = 10
+REGULAR = "100644"
+GONE = "000000"
+ZERO = "0" * 40
+
+MAIN = "refs/heads/main"
+BRANCH = re.compile(r"refs/heads/change/[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_SLUG = r"[a-z0-9][a-z0-9.-]{0,62}"
+_PATH = re.compile(
+    rf"mergeyard\.yml|README\.md|(teams|systems|policies|releases)/{_SLUG}\.yml"
+    rf"|resources/{_SLUG}/{_SLUG}/[A-Z][A-Za-z0-9]{{0,62}}/{_SLUG}\.yml",
+    re.ASCII,
+)
+_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "an executable file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file as a commit has it. The path is bytes made printable; the mode is git's, as text."""
+
+    path: str
+    mode: str
+    blob: str
+
+
+def problems_of_entry(entry: Entry) -> list[str]:
+    """Why this file may not be in the state repository."""
+    if entry.mode != REGULAR:
+        what = _MODES.get(entry.mode, f"an entry of mode {entry.mode}")
+        return [f"{entry.path}: is {what}; only regular files (mode 100644) may be here."]
+    if not _PATH.fullmatch(entry.path):
+        return [
+            f"{entry.path}: is not a path of the state repository. Documents are at "
+            "resources/<team>/<system>/<Kind>/<name>.yml, in lower case but for the kind."
+        ]
+    return []
+
+
+def problem_of_size(path: str, size: int) -> list[str]:
+    if size <= MAX_FILE_BYTES:
+        return []
+    return [f"{path}: has {size:,} bytes, and {MAX_FILE_BYTES:,} are allowed: split it."]
+
+
+def problems_of_ref(ref: str, old: str, new: str) -> list[str]:
+    """Why this ref may not be pushed."""
+    if ref == MAIN:
+        return [
+            "The main branch only moves when an approved change request is merged. Push your commits to a branch of "
+            "their own and a change request opens by itself: git push origin HEAD:refs/heads/change/my-change"
+        ]
+    if not BRANCH.fullmatch(ref):
+        return [
+            f"{printable(os.fsencode(ref))}: only branches named change/<name> (letters, digits, dots, dashes, "
+            "underscores) can be pushed: git push origin HEAD:refs/heads/change/my-change"
+        ]
+    if new == ZERO:
+        return [
+            f"{ref.removeprefix('refs/heads/')}: branches are kept as a record. Withdraw the change request instead."
+        ]
+    return []
+
+
+def printable(path: bytes) -> str:
+    """A path as text that shows what is hidden: control characters, bad bytes and non-ASCII letters as escapes."""
+    return "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in path)
+
+
+def raw_entries(output: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries that `git diff-tree --raw -c -z` names, at their new side. Deletions are left out."""
+    fields = iter(output)
+    for head in fields:
+        if not head.startswith(b":"):
+            continue
+        parents = len(head) - len(head.lstrip(b":"))
+        columns = head.lstrip(b":").decode("ascii").split(" ")
+        path = next(fields, b"")
+        mode, blob = columns[parents], columns[parents + 1 + parents]
+        if mode != GONE:
+            yield Entry(printable(path), mode, blob)
+
+
+def _split(stream: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in stream:
+        *whole, rest = (rest + chunk).split(b"\0")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _git(*arguments: str, stdin: str = "") -> str:
+    done = subprocess.run(["git", *arguments], input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def pushed_entries(commits: list[str]) -> Iterator[Entry]:
+    """Every file that these commits bring, commit by commit, streamed: a tree bomb is not unfolded in memory."""
+    command = ["git", "diff-tree", "--stdin", "-r", "-c", "-z", "--root", "--raw", "--no-renames", "--no-commit-id",
+               "--full-index", "--no-ext-diff"]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write("".join(f"{sha}\n" for sha in commits).encode())
+            process.stdin.close()
+            descriptor = process.stdout.fileno()
+            yield from raw_entries(_split(iter(lambda: os.read(descriptor, 65536), b"")))
+        finally:
+            process.kill()
+
+
+def problems_of_push(new: str) -> list[str]:
+    """Why the commits that lead to `new` may not come in. Stops early when there is a lot."""
+    commits = _git("rev-list", f"--max-count={MAX_COMMITS + 1}", new, "--not", "--all").split()
+    if len(commits) > MAX_COMMITS:
+        return [f"The push has more than {MAX_COMMITS:,} new commits: push them in several parts or squash them."]
+    if _git("rev-parse", "--verify", "--quiet", "--end-of-options", MAIN) and not _shares_history(new):
+        return ["The branch has no commit in common with main: begin it with `git switch -c my-change origin/main`."]
+    problems: list[str] = []
+    paths: dict[str, str] = {}
+    for count, entry in enumerate(pushed_entries(commits), start=1):
+        problems += problems_of_entry(entry)
+        paths[entry.blob] = entry.path
+        if count > MAX_CHANGED_FILES:
+            problems.append(f"The push changes more than {MAX_CHANGED_FILES:,} files: split it.")
+        if len(problems) >= MAX_PROBLEMS or count > MAX_CHANGED_FILES:
+            return problems
+    return problems + problems_of_sizes(paths)
+
+
+def problems_of_sizes(paths: dict[str, str]) -> list[str]:
+    checked = _git("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin="".join(f"{b}\n" for b in paths))
+    problems: list[str] = []
+    for line in checked.splitlines():
+        blob, size = line.split(" ", 1)
+        problems += problem_of_size(paths[blob], int(size)) if size.isdigit() else [f"{paths[blob]}: is missing."]
+    return problems
+
+
+def _shares_history(new: str) -> bool:
+    done = subprocess.run(["git", "merge-base", MAIN, new], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def write_note(file: str, pusher: str, refs: list[tuple[str, str, str]]) -> None:
+    """Say on disk what is about to move, so that a push survives the death of the web process that serves it."""
+    temporary = file + ".new"
+    with open(temporary, "w", encoding="ascii") as stream:
+        json.dump({"pusher": pusher, "refs": refs}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, file)
+
+
+def main() -> int:
+    """git's pre-receive hook: lines of `old new ref` on standard input, sentences on standard error."""
+    refs: list[tuple[str, str, str]] = []
+    problems: list[str] = []
+    for line in sys.stdin.read().splitlines():
+        old, new, ref = line.split(" ", 2)
+        found = problems_of_ref(ref, old, new)
+        problems += found or problems_of_push(new)
+        refs.append((ref, old, new))
+    if problems:
+        shown = problems[:MAX_PROBLEMS]
+        sys.stderr.write("The push was refused and nothing was changed:\n" + "".join(f"- {line}\n" for line in shown))
+        return 1
+    write_note(os.environ["MERGEYARD_PUSH_NOTE"], os.environ["MERGEYARD_PUSHER"], refs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
