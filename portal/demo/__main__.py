@@ -51,10 +51,12 @@ def main() -> int:
 
 def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: list[playbook_servers.Server]) -> int:
     screen.say("Starting Mergeyard and six real systems.")
-    with screen.step("Queue") as more:
-        queue, queue_port = start_queue(home)
-        started.append(queue)
-        more.append("Valkey, embedded")
+    queue_port = 0
+    if "MERGEYARD_REDIS_URL" not in os.environ:
+        with screen.step("Queue") as more:
+            queue, queue_port = start_queue(home)
+            started.append(queue)
+            more.append("Valkey, embedded")
     beds = start_systems(content.system_types(), home=home, screen=screen)
     started.extend(server for bed in beds.values() for server in bed.servers)
 

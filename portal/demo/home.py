@@ -1,4 +1,4 @@
-"""The demo's directory: one start at a time, what it keeps between starts, and the environment it gives its processes."""
+"""The demo's directory: one start at a time, what it keeps, and the environment of its processes."""
 
 import fcntl
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 NEEDED_BYTES = 500_000_000
+FROM_OUTSIDE = ("MERGEYARD_DATABASE_URL", "MERGEYARD_REDIS_URL", "MERGEYARD_LOG_LEVEL", "MERGEYARD_CONTAINMENT")
 
 
 class CannotStart(Exception):
@@ -61,15 +62,18 @@ class Home:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self, *, queue_port: int) -> dict[str, str]:
-        """The settings of this installation, for our own process and the ones we start."""
-        return {
+        """The settings of this installation, for our own process and the ones we start.
+
+        What the caller's environment sets for the database, the queue and the log goes before the embedded defaults.
+        """
+        ours = {
             "MERGEYARD_HOME": str(self.path),
             "MERGEYARD_SECRET_KEY": self.kept["secret_key"],
             "MERGEYARD_REDIS_URL": f"redis://:{self.kept['queue_password']}@127.0.0.1:{queue_port}/0",
             "MERGEYARD_LOCAL_PATHS": str(self.path / "systems"),
             "DJANGO_SETTINGS_MODULE": "portal.settings",
-            "MERGEYARD_LOG_LEVEL": os.environ.get("MERGEYARD_LOG_LEVEL", "INFO"),
         }
+        return ours | {name: os.environ[name] for name in FROM_OUTSIDE if name in os.environ}
 
 
 def _check_port(port: int) -> None:

@@ -1,4 +1,4 @@
-"""What the demo does to its own installation: database, people, first state, work that a broker forgot. Needs Django."""
+"""What the demo does to its own installation: database, people, first state, work that a broker forgot."""
 
 import time
 
@@ -6,7 +6,7 @@ import yaml
 from django.conf import settings
 from django.core.management import call_command
 
-from changes import repository, setup
+from changes import setup
 from changes.models import User
 from executors import discovery
 from executors.ansible import sandbox
@@ -64,17 +64,16 @@ def wait_for_work(screen: Screen) -> str:
     rollout = Rollout.objects.order_by("-id").first()
     if rollout is None:
         return "nothing to do"
+    results = ItemResource.objects.filter(item__rollout=rollout)
     limit = time.monotonic() + ROLLOUT_SECONDS
     while WorkItem.objects.exclude(state__in=ITEM_FINAL).exists():
-        results = ItemResource.objects.filter(item__rollout=rollout)
         done = results.exclude(result=ResultState.PENDING).count()
         screen.progress(f"  {done} of {results.count()} resources applied")
         if time.monotonic() > limit:
-            raise CannotStart(
-                f"The rollout did not end within {ROLLOUT_SECONDS} seconds; see {settings.MERGEYARD_HOME}/logs."
-            )
+            logs = settings.MERGEYARD_HOME / "logs"
+            raise CannotStart(f"The rollout did not end within {ROLLOUT_SECONDS} seconds; see {logs}.")
         time.sleep(0.2)
-    failed = WorkItem.objects.filter(rollout=rollout).exclude(state__in=[ItemState.SUCCEEDED, ItemState.SUPERSEDED])
-    if item := failed.first():
+    items = WorkItem.objects.filter(rollout=rollout)
+    if item := items.exclude(state__in=[ItemState.SUCCEEDED, ItemState.SUPERSEDED]).first():
         return f"{item.system} {item.state}: {item.reason}"
-    return f"{ItemResource.objects.filter(item__rollout=rollout).count()} resources on {WorkItem.objects.filter(rollout=rollout).values('system').distinct().count()} systems"
+    return f"{results.count()} resources on {items.values('system').distinct().count()} systems"
