@@ -1,0 +1,151 @@
+"""The catalogue as data: system types, kinds, and what a kind says of a document.
+
+Pure: knows no folder, no Django; `catalog` reads the folders. No kind or system type is named here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from changes.documents import Document, Json, Problem, canonical_json
+from changes.schema import Pattern, Schema, values_at
+
+DOCUMENT_NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretField:
+    """A secret that a system or a resource has; `generate`: the worker may create its value."""
+
+    name: str
+    title: str
+    help: str = ""
+    required: bool = True
+    generate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """When (`on`), for which field of the spec, and what a person is told."""
+
+    on: str
+    field: str
+    value: Json
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value of a document that names another one of the same system by its identity."""
+
+    field: str
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A sort of resource that a system type offers."""
+
+    name: str
+    type: str
+    title: str
+    summary: str
+    help: str
+    keywords: tuple[str, ...]
+    icon: str
+    identity: tuple[str, ...]
+    spec_schema: dict[str, Json]
+    secrets: dict[str, SecretField]
+    immutable: dict[str, str]
+    risky: tuple[Risk, ...]
+    example: dict[str, Json]
+    schema: Schema = field(repr=False, compare=False)
+    reference_places: tuple[tuple[Pattern, str], ...] = ()
+
+    def problems(
+        self, spec: dict[str, Json], *, file: str = "", lines: Mapping[str, int] | None = None, name: str = ""
+    ) -> tuple[Problem, ...]:
+        """What the schema has against a spec; with the document's `name`, also against the name it lends."""
+        return self.schema.problems(self.complete(spec, name), file=file, lines=lines or {})
+
+    def with_defaults(self, spec: dict[str, Json]) -> dict[str, Json]:
+        return self.schema.with_defaults(spec)
+
+    def complete(self, spec: dict[str, Json], name: str) -> dict[str, Json]:
+        """The spec with its defaults, and with the document's name where an identity field is absent."""
+        filled = self.schema.with_defaults(spec)
+        if not name:
+            return filled
+        lent: dict[str, Json] = {key: name for key in self.identity if key not in filled}
+        return {**lent, **filled}
+
+    def identity_of(self, document: Document) -> str:
+        """The remote identity within system and kind: canonical JSON of the identity fields."""
+        return canonical_json(self._identity(document))
+
+    def shown_identity(self, document: Document) -> str:
+        return " ".join(str(value) for value in self._identity(document).values())
+
+    def _identity(self, document: Document) -> dict[str, Json]:
+        filled = self.schema.with_defaults(document.spec)
+        return {key: filled.get(key, document.address.name) for key in self.identity}
+
+    def references(self, spec: dict[str, Json]) -> tuple[Reference, ...]:
+        """The documents of the same system that a spec names."""
+        found = {}
+        for pattern, kind in self.reference_places:
+            for where, value in values_at(spec, pattern, "spec"):
+                if isinstance(value, str):
+                    found[where] = Reference(where, kind, value)
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SystemType:
+    """How systems of one sort are managed: a folder of the catalogue. `kinds` are in the order of their waves."""
+
+    name: str
+    title: str
+    icon: str
+    summary: str
+    folder: Path
+    connection_schema: dict[str, Json]
+    secrets: dict[str, SecretField]
+    kinds: tuple[str, ...]
+    digest: str
+    schema: Schema = field(repr=False, compare=False)
+
+    def connection_problems(
+        self, connection: dict[str, Json], *, file: str = "", lines: Mapping[str, int] | None = None
+    ) -> tuple[Problem, ...]:
+        return self.schema.problems(self.schema.with_defaults(connection), file=file, lines=lines or {})
+
+    def full_connection(self, connection: dict[str, Json]) -> dict[str, Json]:
+        return self.schema.with_defaults(connection)
+
+    def local_paths(self, connection: dict[str, Json]) -> tuple[str, ...]:
+        """Directories and sockets of the worker's host that the connection names."""
+        filled = self.schema.with_defaults(connection)
+        found = [
+            value
+            for pattern, mark in self.schema.marked("x-local-path")
+            if mark is True
+            for _, value in values_at(filled, pattern, "connection")
+        ]
+        return tuple(dict.fromkeys(value for value in found if isinstance(value, str)))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    types: dict[str, SystemType]
+    kinds: dict[str, Kind]
+
+    def kind_of(self, document: Document) -> Kind | None:
+        return self.kinds.get(document.address.kind)
+
+    def reference_identity(self, reference: Reference) -> str:
+        """The identity that a reference's value stands for: the target kind's one identity field."""
+        kind = self.kinds.get(reference.kind)
+        field_name = kind.identity[0] if kind else DOCUMENT_NAME
+        return canonical_json({field_name: reference.value})
