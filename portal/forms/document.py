@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from changes.documents import Json, is_secret_ref
-from portal.forms.posted import Action, Posted, Reader, Typed, plain
+from portal.forms.posted import Action, Posted, Reader, Typed, only_blank, plain
 from portal.forms.shapes import MISSING, Missing, Schema, Value
 from portal.forms.tree import Choices, Drawing, Field, flat, no_choices
 
@@ -93,9 +93,7 @@ def read_post(kind: FormKind, old: Mapping[str, Json], posted: Posted, prefixes:
     for key, schema in (("depends_on", DEPENDS_ON), ("expires", EXPIRES)):
         _set(typed, key, reader.read(schema, old.get(key, MISSING), key))
     _set(typed, "secrets", _read_secrets(kind, old.get("secrets", MISSING), reader, prefixes))
-    document = {key: plain(value) for key, value in typed.items()}
-    if document.get("depends_on") == [] and old.get("depends_on") != []:
-        document.pop("depends_on")
+    document = {key: plain(value) for key, value in typed.items() if not only_blank(value)}
     return Reading(typed, document, tuple(reader.problems), reader.focus)
 
 

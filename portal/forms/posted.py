@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, cast
 
+from changes.documents import Json
 from portal.forms.shapes import (
     MISSING,
-    Json,
     Missing,
     Schema,
     Value,
@@ -119,9 +119,7 @@ class Reader:
         items = resolve(as_schema(schema["items"]), self.root)
         after: list[Json] = []
         for row in self._rows(name):
-            value = self.read(
-                items, before[int(row)] if int(row) < len(before) else MISSING, f"{name}.{row}", required=True
-            )
+            value = self.read(items, before[int(row)] if int(row) < len(before) else MISSING, f"{name}.{row}")
             after.append(BLANK if isinstance(value, Missing) else value)
         if not after:
             return old if old == [] else MISSING
@@ -220,5 +218,12 @@ def plain(value: Typed) -> Json:
     if isinstance(value, list):
         return [plain(each) for each in value if not isinstance(each, Blank)]
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items() if not only_blank(each)}
     return value
+
+
+def only_blank(value: Typed) -> bool:
+    """Whether a list or map has rows, all of them not filled in."""
+    if isinstance(value, Pairs):
+        return bool(value) and all(not key and isinstance(each, Blank) for key, each in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Blank) for each in value)

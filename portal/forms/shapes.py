@@ -47,7 +47,7 @@ def resolve(schema: Schema, root: Schema) -> Schema:
         target: Json = cast("dict[str, Json]", root)
         for part in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
             if part:
-                target = as_schema(target).get(part.replace("~1", "/").replace("~0", "~"), {})  # type: ignore[assignment]
+                target = as_schema(target).get(part.replace("~1", "/").replace("~0", "~"), {})
         schema = {**as_schema(target), **{key: value for key, value in schema.items() if key != "$ref"}}
         seen += 1
     return schema
@@ -123,7 +123,7 @@ def map_values(schema: Schema) -> Schema | None:
 
 
 def properties(schema: Schema, value: Value, root: Schema) -> dict[str, Property]:
-    """The properties that hold for `value`: conditions (`if`, `dependent…`, `allOf`) followed, forbidden ones left out."""
+    """The properties that hold for `value`: conditions followed, forbidden ones left out."""
     written = value if isinstance(value, dict) else {}
     known: dict[str, Schema] = {}
     hidden: set[str] = set()

@@ -7,10 +7,10 @@ document, which differs where blank rows were added. Must not know HTML or where
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from changes.documents import Json
 from portal.forms.posted import BLANK, SCALARS, Blank, Pairs, Typed, fits, plain, shown
 from portal.forms.shapes import (
     MISSING,
-    Json,
     Missing,
     Schema,
     as_schema,

@@ -109,9 +109,10 @@ def test_an_added_row_is_drawn_and_not_written():
     assert reader.focus == "spec.readers.1"
 
 
-def test_an_added_object_is_written_so_that_its_missing_fields_are_told():
-    posted = "spec.servers.row="
-    assert written({"limits": {}}, posted, "add spec.servers")["servers"] == [{}]
+def test_an_added_object_is_written_once_something_is_in_it():
+    assert "servers" not in written({"limits": {}}, "spec.servers.row=", "add spec.servers")
+    posted = "spec.servers.row=&spec.servers.row=0&spec.servers.0.host=a&spec.servers.0.port="
+    assert written({"limits": {}}, posted)["servers"] == [{"host": "a"}]
 
 
 def test_rows_move_and_leave_by_buttons():
