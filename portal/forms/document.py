@@ -19,7 +19,7 @@ DEPENDS_ON: Schema = {
     "title": "Apply after",
     "description": "Documents that must be on their systems before this one. What the fields above refer to is waited"
     " for anyway.",
-    "items": {"type": "string", "title": "Document", "x-reference": {"documents": True}},
+    "items": {"type": "string", "title": "Document", "x-choices": "documents"},
 }
 EXPIRES: Schema = {
     "type": "string",

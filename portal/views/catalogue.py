@@ -1,0 +1,154 @@
+"""The catalogue: what can be asked for, found by what a person wants to do."""
+
+import re
+from dataclasses import dataclass
+
+from django.db.models import Max
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from changes.catalog import catalog
+from changes.documents import Json
+from changes.editing import update_text
+from changes.kinds import Kind, SystemType
+from changes.models import PlanRow
+from changes.rights import main_snapshot
+from changes.repository import RepositoryError
+from portal import access
+from portal.forms.posted import BLANK
+from portal.forms.tree import Drawing, Field
+from portal.views.compose_add import current
+
+# How much a word counts where it is found.
+WEIGHTS = (("title", 8), ("keywords", 6), ("summary", 3), ("type", 3), ("help", 1))
+FILLER = frozenset("a an the to for of my our i we need want with on in and or some new please get".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A kind as the catalogue shows it."""
+
+    kind: Kind
+    type: SystemType
+    systems: int
+    recent: bool
+
+    @property
+    def icon(self) -> str:
+        return self.kind.icon or self.type.icon
+
+    @property
+    def example(self) -> str:
+        return short_example(self.kind)
+
+
+def short_example(kind: Kind) -> str:
+    """One line of the kind's example: its first few fields."""
+    parts = [f"{key}: {value}" for key, value in kind.example.items() if isinstance(value, str | int | float)]
+    return ", ".join(parts[:3])
+
+
+def cards(request: HttpRequest) -> list[Card]:
+    """Every kind, what this person asked for lately first."""
+    known = catalog()
+    recent = recent_kinds(request)
+    try:
+        types = [system.type for system in main_snapshot().systems.values()]
+    except RepositoryError:
+        types = []
+    made = [
+        Card(kind, known.types[kind.type], types.count(kind.type), kind.name in recent) for kind in known.kinds.values()
+    ]
+    order = {name: place for place, name in enumerate(recent)}
+    return sorted(made, key=lambda card: (order.get(card.kind.name, len(order)), card.type.title, card.kind.title))
+
+
+def recent_kinds(request: HttpRequest) -> list[str]:
+    """The kinds of this person's last requests, newest first."""
+    mine = PlanRow.objects.filter(change_request__requester=access.signed_in(request)).exclude(kind="")
+    return list(mine.values_list("kind", flat=True).annotate(last=Max("change_request_id")).order_by("-last")[:3])
+
+
+def score(card: Card, query: str) -> int:
+    """How well a kind answers what a person wants; 0: not at all. Every word but fillers counts where it is found."""
+    words = [word for word in re.findall(r"[a-z0-9]+", query.lower()) if word not in FILLER]
+    texts = {
+        "title": card.kind.title,
+        "keywords": " ".join(card.kind.keywords),
+        "summary": card.kind.summary,
+        "type": f"{card.type.title} {card.kind.name}",
+        "help": card.kind.help,
+    }
+    lowered = {key: text.lower() for key, text in texts.items()}
+    total = 0
+    for word in words:
+        stem = word[:-1] if len(word) > 3 and word.endswith("s") else word
+        total += sum(weight for key, weight in WEIGHTS if stem in lowered[key])
+    return total
+
+
+def catalogue_page(request: HttpRequest) -> HttpResponse:
+    query = request.GET.get("q", "").strip()
+    shown = cards(request)
+    if query:
+        rated = sorted(((score(card, query), card) for card in shown), key=lambda pair: -pair[0])
+        shown = [card for rate, card in rated if rate]
+    given = {"section": "catalogue", "query": query, "cards": shown, "draft": current(request)}
+    template = "catalogue/_cards.html" if request.headers.get("HX-Target") == "cards" else "catalogue/page.html"
+    return render(request, template, given)
+
+
+def kind_page(request: HttpRequest, name: str) -> HttpResponse:
+    """One kind: what it is, its fields, what cannot be changed later and what is risky, an example."""
+    known = catalog()
+    kind = known.kinds.get(name)
+    if kind is None:
+        raise Http404
+    type = known.types[kind.type]
+    systems = [system for system in main_snapshot().systems.values() if system.type == kind.type]
+    given = {
+        "section": "catalogue",
+        "kind": kind,
+        "type": type,
+        "icon": kind.icon or type.icon,
+        "fields": documented(kind),
+        "example": update_text("", {"kind": kind.name, "spec": kind.example}),
+        "systems": sorted(systems, key=lambda system: (system.environment, system.name)),
+        "draft": current(request),
+    }
+    return render(request, "catalogue/kind.html", given)
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """A field of a kind with how deep it lies."""
+
+    field: Field
+    path: str
+    depth: int
+
+
+def documented(kind: Kind) -> list[Documented]:
+    """Every field of the kind, also those that only some values ask for."""
+    drawing = Drawing(root=kind.spec_schema)
+    found: dict[str, Documented] = {}
+    for spec in (everything(kind.spec_schema), kind.example):
+        for each in drawing.draw(kind.spec_schema, spec, name="spec").walk()[1:]:
+            path = re.sub(r"\.\d+", "[]", each.name.removeprefix("spec."))
+            if each.title and not path.endswith(("[]", "[].value")):
+                found.setdefault(path, Documented(each, path, path.count(".")))
+    order = list(found.values())
+    return order
+
+
+def everything(schema: Json) -> dict[str, Json]:
+    """A value with one row in each list, so that the fields of its rows are drawn."""
+    made: dict[str, Json] = {}
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    for name, part in properties.items() if isinstance(properties, dict) else ():
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "array":
+            made[name] = [BLANK]
+        elif kind == "object" and (inner := everything(part)):
+            made[name] = inner
+    return made

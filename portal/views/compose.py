@@ -1,0 +1,199 @@
+"""Composing a change request: one page, saved while a person types.
+
+The draft in the database is the state of the page. Form and YAML are two ways to send the same document; whatever
+arrives is stored first and judged afterwards, so that a closed browser loses nothing.
+"""
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from changes import workflow
+from changes.documents import MAX_FILE_BYTES
+from changes.editing import update_text
+from changes.models import ChangeRequest, Edit, StateConflict
+from changes.states import ChangeRequestState
+from portal import access
+from portal.forms.document import read_post, secrets_refused
+from portal.views.desk import Desk, seen
+
+VIEWS = ("form", "yaml", "split")
+CURRENT = "draft"  # the session's key of the draft that the catalogue adds to
+
+
+def own_draft(request: HttpRequest, number: int) -> ChangeRequest:
+    """The draft, if it is this person's; an open request of theirs is taken back into composing first."""
+    found = access.change_request(request, number)
+    if found.requester_id != access.signed_in(request).pk:
+        raise PermissionDenied("Only who asked for this change can edit it here.")
+    return found
+
+
+def composing(change_request: ChangeRequest) -> bool:
+    """Whether its edits can be changed here: a draft, or an open request whose edits were loaded again."""
+    if change_request.state == ChangeRequestState.DRAFT:
+        return True
+    return change_request.state == ChangeRequestState.OPEN and change_request.edits.exists()
+
+
+def page(request: HttpRequest, number: int, edit: int | None = None) -> HttpResponse:
+    """The page with one edit selected, the first one if none is named."""
+    draft = own_draft(request, number)
+    if not composing(draft):
+        if request.method == "POST" and draft.state == ChangeRequestState.OPEN:
+            return _revise(request, draft)
+        return redirect("change", number)
+    request.session[CURRENT] = draft.number
+    selected = get_object_or_404(draft.edits, pk=edit) if edit else draft.edits.first()
+    if selected is None:
+        return redirect("compose_add", number)
+    return show(request, Desk(draft, selected))
+
+
+def _revise(request: HttpRequest, change_request: ChangeRequest) -> HttpResponse:
+    try:
+        workflow.revise(change_request, access.signed_in(request))
+    except (workflow.Refused, StateConflict) as refusal:
+        messages.error(request, str(refusal))
+        return redirect("change", change_request.number)
+    return redirect("compose", change_request.number)
+
+
+def show(request: HttpRequest, desk: Desk, *, status: int = 200) -> HttpResponse:
+    view = request.GET.get("view") or request.COOKIES.get("compose-view", "")
+    return render(request, "compose/page.html", context(desk, view), status=status)
+
+
+def context(desk: Desk, view: str = "") -> dict[str, object]:
+    return {
+        "desk": desk,
+        "change_request": desk.change_request,
+        "section": "changes",
+        "view": view if view in VIEWS else "form",
+        "oob": False,
+    }
+
+
+@require_POST
+def save(request: HttpRequest, number: int, edit: int) -> HttpResponse:
+    """Store what was typed in the form or in the YAML, and answer with the parts of the page that follow from it."""
+    draft = own_draft(request, number)
+    selected = get_object_or_404(draft.edits, pk=edit)
+    desk = Desk(draft, selected)
+    if request.POST.get("seen") != seen(selected):
+        return _stale(request, desk)
+    try:
+        again = _save_yaml(request, desk) if request.POST.get("source") == "yaml" else _save_form(request, desk)
+    except (workflow.Refused, StateConflict) as refusal:
+        return _answer(request, desk, failed=str(refusal))
+    return _answer(request, again)
+
+
+def _save_yaml(request: HttpRequest, desk: Desk) -> Desk:
+    assert desk.selected is not None
+    text = request.POST.get("text", "").replace("\r\n", "\n")
+    if len(text.encode()) > MAX_FILE_BYTES:
+        raise workflow.Refused(f"A file has at most {MAX_FILE_BYTES:,} bytes: split it.")
+    tried = Desk(desk.change_request, Edit(path=desk.selected.path, text=text))
+    if (document := tried.parsed[0]) and (refused := secrets_refused(document, desk.secret_prefixes)):
+        raise workflow.Refused(f"Not saved: {refused[0][0].removesuffix('.ref')}. {refused[0][1]}")
+    return _store(request, desk, text)
+
+
+def _save_form(request: HttpRequest, desk: Desk) -> Desk:
+    assert desk.selected is not None
+    document = desk.parsed[0]
+    if document is None or desk.kind is None:
+        raise workflow.Refused("The form cannot be saved while the YAML cannot be read: mend the YAML first.")
+    reading = read_post(desk.kind, document, request.POST, desk.secret_prefixes)
+    text = desk.selected.text
+    if reading.document != document:
+        text = update_text(text, reading.document)
+    again = _store(request, desk, text)
+    again.typed, again.said, again.focus = reading.typed, reading.problems, reading.focus
+    return again
+
+
+def _store(request: HttpRequest, desk: Desk, text: str) -> Desk:
+    assert desk.selected is not None
+    if text != desk.selected.text:
+        workflow.put_edit(desk.change_request, access.signed_in(request), desk.selected.path, text)
+    return Desk(desk.change_request, get_object_or_404(desk.change_request.edits, path=desk.selected.path))
+
+
+def _stale(request: HttpRequest, desk: Desk) -> HttpResponse:
+    failed = "Not saved: this draft was changed in another window. Reload the page to go on from there."
+    return _answer(request, desk, failed=failed)
+
+
+def _answer(request: HttpRequest, desk: Desk, *, failed: str = "") -> HttpResponse:
+    """The changed parts for htmx; for a browser without scripts the page again."""
+    if not request.htmx:  # type: ignore[attr-defined]
+        if failed:
+            messages.error(request, failed)
+        return show(request, desk, status=409 if failed else 200)
+    from_yaml = request.POST.get("source") == "yaml"
+    given = {
+        **context(desk),
+        "oob": True,
+        "failed": failed,
+        "redraw": not failed and (from_yaml or desk.structure != request.POST.get("structure")) and desk.sections,
+        "rewrite": not failed and not from_yaml,
+    }
+    return render(request, "compose/saved.html", given)
+
+
+@require_POST
+def remove(request: HttpRequest, number: int, edit: int) -> HttpResponse:
+    """Take one edit out of the draft."""
+    draft = own_draft(request, number)
+    selected = get_object_or_404(draft.edits, pk=edit)
+    try:
+        workflow.drop_edit(draft, access.signed_in(request), selected.path)
+        messages.success(request, f"{selected.path} is no longer part of this request.")
+    except (workflow.Refused, StateConflict) as refusal:
+        messages.error(request, str(refusal))
+    return redirect("compose", number)
+
+
+@require_POST
+def describe(request: HttpRequest, number: int) -> HttpResponse:
+    """Store title and reason while they are typed."""
+    draft = own_draft(request, number)
+    failed = _describe(request, draft)
+    if not request.htmx:  # type: ignore[attr-defined]
+        if failed:
+            messages.error(request, failed)
+        return redirect("compose", number)
+    return render(request, "compose/_saved_state.html", {"failed": failed, "oob": True, "saved": True})
+
+
+def _describe(request: HttpRequest, draft: ChangeRequest) -> str:
+    title, reason = (request.POST.get(name, "").strip() for name in ("title", "reason"))
+    try:
+        workflow.describe(draft, access.signed_in(request), " ".join(title.split())[:200], reason[:10_000])
+    except (workflow.Refused, StateConflict) as refusal:
+        return str(refusal)
+    return ""
+
+
+@require_POST
+def propose(request: HttpRequest, number: int) -> HttpResponse:
+    """Commit the draft on its branch and open it for review; a request without a title gets the suggested one."""
+    draft = own_draft(request, number)
+    if "title" in request.POST and (failed := _describe(request, draft)):
+        messages.error(request, failed)
+        return redirect("compose", number)
+    user = access.signed_in(request)
+    try:
+        draft.refresh_from_db()
+        if not draft.title and (suggested := Desk(draft).suggested_title):
+            workflow.describe(draft, user, suggested[:200], draft.reason)
+        workflow.propose(draft, user)
+    except (workflow.Refused, StateConflict) as refusal:
+        messages.error(request, str(refusal))
+        return redirect("compose", number)
+    request.session.pop(CURRENT, None)
+    return redirect("change", number)
