@@ -99,7 +99,9 @@ def _text(data: bytes, file: str) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidFile(Problem("yaml.encoding", "This line is not UTF-8: save the file as UTF-8.", file, line)) from error
+        raise InvalidFile(
+            Problem("yaml.encoding", "This line is not UTF-8: save the file as UTF-8.", file, line)
+        ) from error
     problem = suspicious(text)
     if problem:
         line = text.count("\n", 0, problem.position) + 1
@@ -181,7 +183,9 @@ class _Reader:
             message = "YAML anchors and aliases (&name, *name) are not allowed: write the value out, or quote it."
             self.refuse("yaml.alias", message, line, field)
         if event.tag:
-            self.refuse("yaml.tag", "YAML tags (!name) are not allowed: remove the tag, or quote the value.", line, field)
+            self.refuse(
+                "yaml.tag", "YAML tags (!name) are not allowed: remove the tag, or quote the value.", line, field
+            )
         if isinstance(event, events.ScalarEvent):
             return self.scalar(event, field)
         if depth >= MAX_DEPTH:
@@ -224,7 +228,9 @@ class _Reader:
         if not 0 < len(key) <= MAX_KEY_LENGTH or "\n" in key or "\t" in key:
             self.refuse("yaml.key", f"A key is one line of 1 to {MAX_KEY_LENGTH} characters.", line, field)
         if key.startswith("__ansible"):
-            self.note("yaml.reserved-key", f"Keys that begin with '__ansible' are reserved: rename {key!r}.", line, field)
+            self.note(
+                "yaml.reserved-key", f"Keys that begin with '__ansible' are reserved: rename {key!r}.", line, field
+            )
         return key
 
     def scalar(self, event: events.ScalarEvent, field: str) -> Json:

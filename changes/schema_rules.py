@@ -11,10 +11,14 @@ import jsonschema_rs
 from changes.reading import Json
 from changes.schema import as_dict, as_list, resolve
 
-KEYWORDS = frozenset(
-    ["$schema", "$comment", "$defs", "$ref", "type", "enum", "const", "title", "description", "default", "examples", "properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "items", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains", "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "readOnly", "deprecated", "x-unit", "x-reference", "x-choices", "x-multiline", "x-local-path"]
-)
-VALUES = frozenset({"default", "examples", "enum", "const"})
+CORE = ("$schema", "$comment", "$defs", "$ref", "type", "enum", "const", "title", "description", "default", "examples")
+OBJECTS = ("properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties")
+CONDITIONS = ("dependentRequired", "dependentSchemas", "allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+LISTS = ("items", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains")
+TEXTS = ("minLength", "maxLength", "pattern", "format")
+NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+HINTS = ("readOnly", "deprecated", "x-unit", "x-reference", "x-choices", "x-multiline", "x-local-path")
+KEYWORDS = frozenset((*CORE, *OBJECTS, *CONDITIONS, *LISTS, *TEXTS, *NUMBERS, *HINTS))
 MAX_REFERENCES = 20
 
 

@@ -1,0 +1,160 @@
+"""Who must say yes to which plan item, and who has.
+
+Pure. The rules are those of the main branch, never of the change itself. Who had a hand in the change (`barred`) never
+counts. A rule that leaves nobody is shown as one that cannot be met, and never as an approval.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from changes.declarations import OWNERS, Policy
+from changes.plan import Operation, Plan, PlanItem
+from changes.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What one person said about plan items, each named by its digest. A later fact replaces an earlier one."""
+
+    user: str
+    decision: Literal["yes", "no"]
+    items: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """`count` of the `candidates` must say yes to one plan item, and none of them no."""
+
+    id: str
+    digest: str
+    path: str
+    teams: tuple[str, ...]
+    sentence: str
+    count: int
+    candidates: frozenset[str]
+    given: tuple[str, ...]
+    declined: tuple[str, ...]
+
+    @property
+    def met(self) -> bool:
+        return len(self.given) >= self.count and not self.declined
+
+    @property
+    def possible(self) -> bool:
+        return len(self.candidates) >= self.count
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A demand before it is known who may answer it."""
+
+    id: str
+    teams: tuple[str, ...]
+    count: int
+    whom: str
+
+
+def requirements(
+    plan: Plan, *, rules: Snapshot, barred: frozenset[str], facts: Iterable[Fact] = ()
+) -> tuple[Requirement, ...]:
+    """All requirements of a plan, item by item."""
+    said = _latest(facts)
+    found = []
+    for item in plan.items:
+        for ask in _asks(item, rules):
+            candidates = rules.members_of(ask.teams) - barred
+            answers = said.get(item.digest, {})
+            found.append(
+                Requirement(
+                    id=ask.id,
+                    digest=item.digest,
+                    path=item.path,
+                    teams=ask.teams,
+                    sentence=_sentence(ask),
+                    count=ask.count,
+                    candidates=candidates,
+                    given=_who(answers, "yes", candidates),
+                    declined=_who(answers, "no", candidates),
+                )
+            )
+    return tuple(found)
+
+
+def may_approve(user: str, requirements: Iterable[Requirement]) -> frozenset[str]:
+    """The digests of the items that this person has a say in."""
+    return frozenset(requirement.digest for requirement in requirements if user in requirement.candidates)
+
+
+def _latest(facts: Iterable[Fact]) -> dict[str, dict[str, str]]:
+    """Digest -> user -> the last decision."""
+    said: dict[str, dict[str, str]] = {}
+    for fact in facts:
+        for digest in fact.items:
+            said.setdefault(digest, {})[fact.user] = fact.decision
+    return said
+
+
+def _who(answers: dict[str, str], decision: str, candidates: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(user for user, said in answers.items() if said == decision and user in candidates))
+
+
+def _sentence(ask: _Ask) -> str:
+    return f"{'One' if ask.count == 1 else ask.count} of {ask.whom}"
+
+
+def _asks(item: PlanItem, rules: Snapshot) -> list[_Ask]:
+    if item.path.startswith("resources/"):
+        return _resource_asks(item, rules)
+    asks = [_platform(rules)]
+    system = rules.systems.get(item.path.removeprefix("systems/").removesuffix(".yml"))
+    if item.path.startswith("systems/") and system:
+        asks.append(_owners(system.name, rules, 1))
+    return asks
+
+
+def _resource_asks(item: PlanItem, rules: Snapshot) -> list[_Ask]:
+    if item.address is None or item.address.system not in rules.systems:
+        return [_platform(rules)]
+    matching = [policy for policy in rules.policies if policy.approvals and _matches(policy, item, rules)]
+    counts: dict[str, int] = {OWNERS: 1}
+    for policy in matching:
+        if policy.approvals:
+            team = policy.approvals.from_
+            counts[team] = max(counts.get(team, 1), policy.approvals.count)
+    asks = [_owners(item.address.system, rules, counts.pop(OWNERS))]
+    if item.operation is Operation.TRANSFER and item.old_address:
+        for team in dict.fromkeys((item.old_address.team, item.address.team)):
+            counts.setdefault(team, 1)
+    return asks + [_team(team, counts[team]) for team in sorted(counts)]
+
+
+def _platform(rules: Snapshot) -> _Ask:
+    team = rules.platform_team
+    return _Ask(f"platform:{team}", (team,) if team else (), 1, f"the platform team ({team or 'none is declared'})")
+
+
+def _owners(system: str, rules: Snapshot, count: int) -> _Ask:
+    teams = rules.systems[system].owners
+    return _Ask(f"owners:{system}", teams, count, f"the owners of {system} ({', '.join(teams)})")
+
+
+def _team(team: str, count: int) -> _Ask:
+    return _Ask(f"team:{team}", (team,), count, f"the team {team}")
+
+
+def _matches(policy: Policy, item: PlanItem, rules: Snapshot) -> bool:
+    """Whether all that the policy matches on holds; a transfer is of both teams."""
+    address = item.address
+    if address is None:
+        return False
+    system = rules.systems[address.system]
+    teams = {address.team, item.old_address.team if item.old_address else address.team}
+    facts = {
+        "environment": {system.environment},
+        "system": {system.name},
+        "type": {system.type},
+        "kind": {address.kind},
+        "team": teams,
+    }
+    return all(value in facts[key] for key, value in policy.match.items())

@@ -1,0 +1,212 @@
+"""The plan: base tree against head tree, per resource and field by field.
+
+Pure. A plan is an object; its texts are templates over it. Every changed path is one item, known by a SHA-256 that
+approvals are given to. It says what changes and never whether it may.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from changes.comparing import FieldChange, compare, listed
+from changes.documents import Address, Document, InvalidFile, Json, as_data, digest
+from changes.kinds import Catalog, Kind, Risk
+from changes.snapshot import IdentityKey, Snapshot, identity_key
+
+__all__ = ["FieldChange", "Operation", "Plan", "PlanItem", "make_plan", "whole"]
+
+
+class Operation(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    TRANSFER = "transfer"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """One changed path. `address`, `identity`, `base` and `head` are for resources; `old_path` for transfers."""
+
+    path: str
+    operation: Operation
+    address: Address | None
+    identity: str | None
+    old_path: str | None
+    base: Document | None
+    head: Document | None
+    base_blob: str | None
+    head_blob: str | None
+    fields: tuple[FieldChange, ...]
+    risks: tuple[str, ...]
+    digest: str
+
+    @property
+    def old_address(self) -> Address | None:
+        return Address.parse(self.old_path) if self.old_path else None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    items: tuple[PlanItem, ...]
+
+    @property
+    def resources(self) -> tuple[PlanItem, ...]:
+        return tuple(item for item in self.items if item.address)
+
+    @property
+    def others(self) -> tuple[PlanItem, ...]:
+        return tuple(item for item in self.items if not item.address)
+
+    def by_system(self) -> dict[str, tuple[PlanItem, ...]]:
+        found: dict[str, list[PlanItem]] = defaultdict(list)
+        for item in self.items:
+            if item.address:
+                found[item.address.system].append(item)
+        return {system: tuple(found[system]) for system in sorted(found)}
+
+    def counts(self) -> dict[Operation, int]:
+        """How many items of each operation there are; all four are there."""
+        return {operation: sum(item.operation is operation for item in self.items) for operation in Operation}
+
+
+def make_plan(base: Snapshot, head: Snapshot, paths: Iterable[str], catalog: Catalog) -> Plan:
+    """The plan over the paths that differ between base and head; a path that does not differ is left out."""
+    differing = {path for path in paths if base.files.get(path) != head.files.get(path)}
+    transfers = _transfers(base, head, differing, catalog)
+    items = []
+    for path in sorted(differing | set(transfers)):
+        if path in transfers.values() and path not in transfers and path not in head.files:
+            continue
+        items.append(_item(base, head, path, old_path=transfers.get(path), catalog=catalog))
+    return Plan(tuple(items))
+
+
+def _transfers(base: Snapshot, head: Snapshot, paths: set[str], catalog: Catalog) -> dict[str, str]:
+    """New path -> old path, for what left a path while head has its remote identity at another.
+
+    The other path is usually new; where it is not, the thing on the system still has an owner and must not be deleted.
+    """
+    pairs: dict[str, str] = {}
+    for old in sorted(paths):
+        document = base.documents.get(old)
+        if document is None or old in head.files:
+            continue
+        key = identity_key(document, catalog)
+        places = [path for path in head.by_identity.get(key, ()) if path not in pairs] if key else []
+        new = next((path for path in places if path not in base.documents), None) or next(iter(places), None)
+        if new:
+            pairs[new] = old
+    return pairs
+
+
+def _item(base: Snapshot, head: Snapshot, path: str, *, old_path: str | None, catalog: Catalog) -> PlanItem:
+    before, after = base.documents.get(old_path or path), head.documents.get(path)
+    base_blob, head_blob = base.files.get(old_path or path), head.files.get(path)
+    if old_path:
+        operation = Operation.TRANSFER
+    elif head_blob is None:
+        operation = Operation.DELETE
+    else:
+        operation = Operation.CREATE if base_blob is None else Operation.UPDATE
+    document = after if head_blob is not None else before
+    kind = catalog.kinds.get(document.address.kind) if document else None
+    fields = compare(whole(before, catalog), whole(after, catalog)) if before or after else ()
+    risks: tuple[str, ...] = ()
+    if kind:
+        fields, risks = _with_risks(fields, kind, operation)
+    key = identity_key(document, catalog) if document else None
+    return PlanItem(
+        path=path,
+        operation=operation,
+        address=_address(path),
+        identity=key[2] if key else None,
+        old_path=old_path,
+        base=before,
+        head=after,
+        base_blob=base_blob,
+        head_blob=head_blob,
+        fields=fields,
+        risks=risks or _default_risks(operation, path),
+        digest=_digest(path, operation, key, whole(document, catalog), old_path, head_blob or base_blob),
+    )
+
+
+def _address(path: str) -> Address | None:
+    try:
+        return Address.parse(path)
+    except InvalidFile:
+        return None
+
+
+def whole(document: Document | None, catalog: Catalog) -> dict[str, Json]:
+    """The whole document with the defaults of its kind, as plain data; {} for none."""
+    if document is None:
+        return {}
+    data = as_data(document)
+    kind = catalog.kinds.get(document.address.kind)
+    if kind:
+        data["spec"] = kind.complete(document.spec, document.address.name)
+    if "depends_on" in data:
+        data["depends_on"] = sorted(listed(data["depends_on"]), key=str)
+    return data
+
+
+def _digest(
+    path: str,
+    operation: Operation,
+    key: IdentityKey | None,
+    document: dict[str, Json],
+    old_path: str | None,
+    blob: str | None,
+) -> str:
+    """DESIGN: for a resource identity, path, operation and the whole document with defaults, else the blob."""
+    if key is None:
+        return digest({"path": path, "operation": operation, "blob": blob})
+    return digest({"identity": key, "path": path, "old_path": old_path, "operation": operation, "document": document})
+
+
+def _default_risks(operation: Operation, path: str) -> tuple[str, ...]:
+    if operation is Operation.DELETE and path.startswith("resources/"):
+        return ("It is removed from the system, with all it holds.",)
+    return ()
+
+
+def _with_risks(
+    fields: tuple[FieldChange, ...], kind: Kind, operation: Operation
+) -> tuple[tuple[FieldChange, ...], tuple[str, ...]]:
+    """The fields with the risk of each, and all risks of the item."""
+    risks = [risk.message for risk in kind.risky if risk.on == operation]
+    marked = []
+    for change in fields:
+        found = [risk.message for risk in kind.risky if risk.field and _holds(risk, change, operation)]
+        risks += found
+        marked.append(replace(change, risk=" ".join(found)))
+    return tuple(marked), tuple(dict.fromkeys(risks))
+
+
+def _holds(risk: Risk, change: FieldChange, operation: Operation) -> bool:
+    if operation is Operation.DELETE or not _names(risk.field, change.field):
+        return False
+    before, after = change.before, change.after
+    if risk.on == "equals":
+        return not change.removed and digest(after) == digest(risk.value)
+    if operation is Operation.CREATE:
+        return False
+    if risk.on == "change":
+        return True
+    if _is_number(before) and _is_number(after):
+        return (
+            float(str(after)) < float(str(before)) if risk.on == "decrease" else float(str(after)) > float(str(before))
+        )
+    return False
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _names(risk_field: str, field: str) -> bool:
+    """Whether a risk's field (`servers.*.weight`) is this field of the plan or one around it."""
+    wanted, parts = ["spec", *risk_field.split(".")], field.split(".")
+    return len(parts) >= len(wanted) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=False))

@@ -1,0 +1,81 @@
+"""Checks of what documents say of each other: references and depends_on lead somewhere, nowhere in a circle. Pure."""
+
+from collections.abc import Iterator
+
+from changes.documents import Address, Document, join
+from changes.plan import PlanItem
+from changes.snapshot import Snapshot
+from changes.violations import Change, Violation, at
+
+
+def missing_references(change: Change) -> Iterator[Violation]:
+    """What a changed document names and is not in the tree."""
+    for _, document in change.documents():
+        for reference in change.head.references(document):
+            if change.head.resolve(document, reference) is None:
+                message = f"{reference.kind} {reference.value!r} is not there on {document.address.system}."
+                fix = f"Add a {reference.kind} named {reference.value!r} to this request, or name one that exists."
+                yield at(document, reference.field, "reference.missing", message, fix)
+        for index, address in enumerate(document.depends_on):
+            if address.path not in change.head.documents:
+                message = f"depends_on names {address}, which does not exist."
+                fix = "Add that document to this request, correct the name, or remove the line."
+                yield at(document, join("depends_on", index), "reference.missing", message, fix)
+
+
+def still_referenced(change: Change) -> Iterator[Violation]:
+    """What the change takes away from documents that stay and still name it."""
+    for item in change.plan.items:
+        for path in sorted(_left_behind(item, change)):
+            who = change.head.documents[path].address
+            gone = Address.parse(item.old_path or item.path)
+            message = f"{gone} is still needed by {who}."
+            fix = f"Change or delete {who} in this request too, or keep this document."
+            yield Violation("reference.in-use", message, item.path, fix=fix)
+
+
+def _left_behind(item: PlanItem, change: Change) -> set[str]:
+    """Documents the change does not touch that resolved in base to what the item takes away, and to nothing now."""
+    if item.base is None:
+        return set()
+    old = item.base.address.path
+    changed = {other.path for other in change.plan.items}
+    users = {path for path in change.base.referrers_of(old) if path in change.head.documents} - changed
+    return {path for path in users if old in change.base.needs(change.base.documents[path])} & {
+        path for path in users if _lost(change.head, change.head.documents[path], item.base)
+    }
+
+
+def _lost(head: Snapshot, user: Document, gone: Document) -> bool:
+    named = gone.address in user.depends_on and gone.address.path not in head.documents
+    return named or any(head.resolve(user, reference) is None for reference in head.references(user))
+
+
+def cycles(change: Change) -> Iterator[Violation]:
+    """Circles of needs that a changed document is part of, each told once."""
+    told: set[frozenset[str]] = set()
+    for _, document in change.documents():
+        circle = _circle(change.head, document.address.path)
+        if circle and frozenset(circle) not in told:
+            told.add(frozenset(circle))
+            names = " -> ".join(change.head.documents[path].address.short for path in (*circle, circle[0]))
+            message = f"These documents need each other in a circle: {names}."
+            fix = "Remove one of the references or depends_on lines of the circle."
+            yield Violation("reference.cycle", message, document.address.path, fix=fix)
+
+
+def _circle(head: Snapshot, start: str) -> list[str]:
+    """The shortest way from a document over its needs back to itself, or nothing."""
+    came_from: dict[str, str] = {}
+    queue = [start]
+    for path in queue:
+        for need in head.needs(head.documents[path]):
+            if need == start:
+                way = [path]
+                while way[-1] != start:
+                    way.append(came_from[way[-1]])
+                return way[::-1]
+            if need not in came_from:
+                came_from[need] = path
+                queue.append(need)
+    return []
