@@ -124,23 +124,21 @@ class _Folder:
             return None
         connection = file.mapping("connection")
         schema = file.schema("connection", connection)
-        system = {
-            "title": file.text("title"),
-            "icon": file.text("icon", "server"),
-            "summary": file.text("summary", ""),
-        }
+        title, icon, summary = file.text("title"), file.text("icon", "server"), file.text("summary", "")
         secrets, kinds = file.secrets(), file.names("kinds")
         if schema is None:
             return None
         return SystemType(
             name=self.name,
+            title=title,
+            icon=icon,
+            summary=summary,
             folder=self.folder,
             connection_schema=connection,
             secrets=secrets,
             kinds=kinds,
             digest=_digest(self.folder),
             schema=schema,
-            **system,
         )
 
     def kind(self, path: Path) -> Kind | None:
@@ -150,37 +148,26 @@ class _Folder:
         if not file.load(KIND_KEYS):
             return None
         spec = file.mapping("spec")
-        schema = file.schema("spec", spec)
-        texts = {
-            "title": file.text("title"),
-            "summary": file.text("summary", ""),
-            "help": file.text("help", ""),
-            "icon": file.text("icon", ""),
-        }
-        identity = file.names("identity", ("name",))
-        fields = as_dict(spec.get("properties"))
-        for name in identity:
-            if name not in fields and name != "name":
-                file.bad("identity", f"{name!r} is not a field of spec{did_you_mean(name, fields)}")
-        kind = {
-            "keywords": file.names("keywords", ()),
-            "secrets": file.secrets(),
-            "immutable": file.sentences("immutable", fields),
-            "risky": file.risks(fields),
-            "example": as_dict(file.value.get("example")),
-        }
-        if schema is None or not identity:
+        fields, schema = as_dict(spec.get("properties")), file.schema("spec", spec)
+        identity = file.identity(fields)
+        if schema is None:
             return None
-        places = tuple((pattern, str(as_dict(mark).get("kind"))) for pattern, mark in schema.marked("x-reference"))
         made = Kind(
             name=path.stem,
             type=self.name,
+            title=file.text("title"),
+            summary=file.text("summary", ""),
+            help=file.text("help", ""),
+            keywords=file.names("keywords", ()),
+            icon=file.text("icon", ""),
             identity=identity,
             spec_schema=spec,
+            secrets=file.secrets(),
+            immutable=file.sentences("immutable", fields),
+            risky=file.risks(fields),
+            example=as_dict(file.value.get("example")),
             schema=schema,
-            reference_places=places,
-            **texts,
-            **kind,  # type: ignore[arg-type]
+            reference_places=tuple((at, str(as_dict(mark).get("kind"))) for at, mark in schema.marked("x-reference")),
         )
         file.example(made)
         return made
@@ -237,6 +224,16 @@ class _File:
             self.bad(key, f"{key} must be a list of texts.")
             return ()
         return tuple(str(item) for item in value)
+
+    def identity(self, fields: dict[str, Json]) -> tuple[str, ...]:
+        """The fields that name the thing; a kind whose spec has none of them is named by the document."""
+        names = self.names("identity", ("name",))
+        for name in names:
+            if name not in fields and name != "name":
+                self.bad("identity", f"{name!r} is not a field of spec{did_you_mean(name, fields)}")
+        if not names:
+            self.bad("identity", "identity must list at least one field.")
+        return names or ("name",)
 
     def schema(self, key: str, data: dict[str, Json]) -> Schema | None:
         problems = [(join(key, where) if where else key, message) for where, message in schema_problems(data)]

@@ -8,11 +8,11 @@ built. Knows nothing of documents, schemas, git or Django.
 import math
 import re
 from dataclasses import dataclass
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-from yaml import YAMLError, events
-from yaml.cyaml import CParser
+from yaml import CBaseLoader, YAMLError, events
 
+Event: TypeAlias = Any  # libyaml's; its type stubs know neither anchors nor values
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 MAX_FILE_BYTES = 1_000_000
@@ -129,12 +129,16 @@ def suspicious(text: str) -> Suspicion | None:
     return None
 
 
+def _line(event: Event) -> int:
+    return int(event.start_mark.line) + 1
+
+
 class _Reader:
     """Walks libyaml's events of one document by hand; recursion is bounded by MAX_DEPTH."""
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
-        self.parser = CParser(text)
+        self.parser = CBaseLoader(text)  # its events only: nothing is resolved or built
         self.lines: dict[str, int] = {}
         self.problems: list[Problem] = []
         self.nodes = 0
@@ -150,14 +154,14 @@ class _Reader:
         self.next()
         end = self.next()
         if not isinstance(end, events.StreamEndEvent):
-            line = end.start_mark.line + 1
+            line = _line(end)
             self.refuse("yaml.documents", "The file holds more than one YAML document: keep one.", line)
         if self.problems:
             raise InvalidFile(*self.problems)
         return Tree(value, self.lines)
 
-    def next(self) -> events.Event:
-        return self.parser.get_event()  # type: ignore[no-any-return]
+    def next(self) -> Event:
+        return self.parser.get_event()
 
     def refuse(self, id: str, message: str, line: int, field: str = "") -> NoReturn:
         raise InvalidFile(*self.problems, Problem(id, message, self.file, line, field))
@@ -168,14 +172,14 @@ class _Reader:
         if len(self.problems) >= MAX_PROBLEMS:
             raise InvalidFile(*self.problems)
 
-    def node(self, event: events.Event, field: str, depth: int) -> Json:
-        line = event.start_mark.line + 1
+    def node(self, event: Event, field: str, depth: int) -> Json:
+        line = _line(event)
         if field:
             self.lines[field] = line
         return self.value(event, field, depth)
 
-    def value(self, event: events.Event, field: str, depth: int) -> Json:
-        line = event.start_mark.line + 1
+    def value(self, event: Event, field: str, depth: int) -> Json:
+        line = _line(event)
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self.refuse("yaml.nodes", f"The file has more than {MAX_NODES:,} values: split it.", line, field)
@@ -204,7 +208,7 @@ class _Reader:
         result: dict[str, Json] = {}
         while not isinstance(event := self.next(), events.MappingEndEvent):
             key = self.key(event, field, depth)
-            line = event.start_mark.line + 1
+            line = _line(event)
             where = join(field, key)
             if key in result:
                 message = f"The key {key!r} is there twice, first in line {self.lines[where]}: remove one."
@@ -214,8 +218,8 @@ class _Reader:
             result[key] = self.value(self.next(), where, depth)
         return result
 
-    def key(self, event: events.Event, field: str, depth: int) -> str:
-        line = event.start_mark.line + 1
+    def key(self, event: Event, field: str, depth: int) -> str:
+        line = _line(event)
         if isinstance(event, events.ScalarEvent) and event.value == "<<":
             self.refuse("yaml.merge-key", "Merge keys (<<) are not allowed: write the fields out.", line, field)
         if not isinstance(event, (events.ScalarEvent, events.AliasEvent)):
@@ -233,13 +237,13 @@ class _Reader:
             )
         return key
 
-    def scalar(self, event: events.ScalarEvent, field: str) -> Json:
+    def scalar(self, event: Event, field: str) -> Json:
         text: str = event.value
         if event.style:
             # Only a quoted scalar can hold what the text of the file does not show: an escape.
             problem = suspicious(text) if event.style == '"' else None
             if problem:
-                self.note(problem.id, problem.message, event.start_mark.line + 1, field)
+                self.note(problem.id, problem.message, _line(event), field)
             return text
         if text in NULL:
             return None
@@ -247,9 +251,9 @@ class _Reader:
             return self.number(text, event, field)
         return BOOLEANS.get(text, text)
 
-    def number(self, text: str, event: events.ScalarEvent, field: str) -> Json:
+    def number(self, text: str, event: Event, field: str) -> Json:
         """A plain scalar that may be a number. Equal numbers are one value: 6.0 reads as 6."""
-        line = event.start_mark.line + 1
+        line = _line(event)
         value: int | float
         if INTEGER.fullmatch(text):
             value = int(text) if len(text) <= 20 else MAX_INTEGER + 1

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import jsonschema_rs
 
@@ -137,7 +137,7 @@ WORDS: dict[str, tuple[str, Words]] = {
 
 def sentences(error: jsonschema_rs.ValidationError, *, unit: str = "", known: Sequence[str] = ()) -> Iterator[Sentence]:
     """The sentences for one error; `unit` of the value, and the `known` fields where it is an object."""
-    facts, value = error.kind.as_dict(), error.instance
+    facts, value = error.kind.as_dict(), cast(Json, error.instance)
     match error.kind.name:
         case "required":
             yield _required(error, str(facts["property"]))
