@@ -66,21 +66,21 @@ def _objects(value: Json) -> bool:
 
 
 def _object_lists(before: list[Json], after: list[Json], field: str) -> Iterator[FieldChange]:
-    name = _naming_field(before, after)
-    old, new = _named(before, name), _named(after, name)
+    name = naming_field(before, after)
+    old, new = named(before, name), named(after, name)
     yield from _mappings(old, new, field)
     kept_before, kept_after = [key for key in old if key in new], [key for key in new if key in old]
     if name and kept_before != kept_after:
         yield FieldChange(field, list[Json](old), list[Json](new))
 
 
-def _named(items: list[Json], name: str) -> dict[str, Json]:
+def named(items: list[Json], name: str) -> dict[str, Json]:
     return {
         str(item[name]) if name and isinstance(item, dict) else str(index): item for index, item in enumerate(items)
     }
 
 
-def _naming_field(*lists: list[Json]) -> str:
+def naming_field(*lists: list[Json]) -> str:
     """The first usual naming field that every object has, with a value of its own within its list."""
     for name in NAMING:
         if all(_is_naming(name, items) for items in lists):

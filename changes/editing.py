@@ -1,76 +1,245 @@
 """Writes the one document a person edits: the new data goes into the old text, and the rest of it stays as it was.
 
 Works on the text itself, at the places where libyaml found each node, so comments, order, quoting and layout of what
-did not change are kept to the byte. What is written always reads back (by `read_yaml`) as the data given. Knows no
-schema and no path.
+did not change are kept to the byte. What cannot be put in place is written anew in the house style, from the smallest
+part that can. The result always reads back as the data given. Knows no schema and no path.
 """
 
-import json
-import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 
-from changes.reading import Json
+from yaml import CBaseLoader, CollectionNode, MappingNode, Node, ScalarNode, SequenceNode, compose
 
-PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+=-]*( [A-Za-z0-9_./@+=-]+)*", re.ASCII)
-LITERAL = re.compile(r"[^\s#][^\t\r]*", re.DOTALL)
+from changes.comparing import named, naming_field, same
+from changes.documents import canonical_json
+from changes.reading import InvalidFile, Json, read_yaml
+from changes.rendering import after_dash, after_key, block, flow, render, text
 
-
-def update_text(text: str, document: dict[str, Json]) -> str:
-    """The text after setting it to `document`; an empty or unreadable text gives a new one in the house style."""
-    return render(document)
-
-
-def render(data: dict[str, Json]) -> str:
-    """A document in the house style: two spaces, block style, quotes only where needed."""
-    return "\n".join(_block(data, 0)) + "\n"
+__all__ = ["render", "update_text"]
 
 
-def _block(value: Json, indent: int) -> list[str]:
-    """The lines of a mapping or list that is not empty."""
-    pad, lines = " " * indent, []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            first, *rest = _entry(item, indent)
-            lines += [f"{pad}{_text(key)}:{first}", *rest]
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict) and item:
-                inner = _block(item, indent + 2)
-                lines += [f"{pad}- {inner[0].lstrip(' ')}", *inner[1:]]
-            else:
-                first, *rest = _entry(item, indent + 2) if not isinstance(item, list) else [" " + flow(item)]
-                lines += [f"{pad}-{first}", *rest]
-    return lines
+class _Unfit(Exception):
+    """The change cannot be made within this node; the part around it is written anew."""
 
 
-def _entry(value: Json, indent: int) -> list[str]:
-    """What follows `key:`: the rest of its line, and the lines below."""
-    if isinstance(value, (dict, list)) and value:
-        return ["", *_block(value, indent + 2)]
-    if isinstance(value, str) and "\n" in value and _is_literal(value):
-        ending = {True: "", False: "-"}[value.endswith("\n")]
-        pad = " " * (indent + 2)
-        return [f" |{ending}", *(f"{pad}{line}" if line else "" for line in value.removesuffix("\n").split("\n"))]
-    return [" " + flow(value)]
+@dataclass(frozen=True, slots=True)
+class _Splice:
+    start: int
+    end: int
+    text: str
 
 
-def _is_literal(value: str) -> bool:
-    return bool(LITERAL.fullmatch(value)) and not value.endswith("\n\n") and " \n" not in value
+def update_text(before: str, document: dict[str, Json]) -> str:
+    """The text after setting it to `document`; an empty text gives a new one in the house style.
+
+    Raises InvalidFile when the text cannot be read, or when the data holds what no file may hold.
+    """
+    if "\r\n" in before:
+        return update_text(before.replace("\r\n", "\n"), document).replace("\n", "\r\n")
+    if before and not before.endswith("\n"):
+        before += "\n"
+    try:
+        old = _read(before)
+    except InvalidFile as error:
+        if error.problems[0].id != "yaml.empty":
+            raise
+        return _checked(before + render(document), document)
+    edited = _edited(before, old, document)
+    try:
+        return _checked(edited, document)
+    except InvalidFile:
+        return _checked(render(document), document)
 
 
-def flow(value: Json) -> str:
-    """A value on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    return _text(value) if isinstance(value, str) else json.dumps(value)
+def _read(content: str) -> Json:
+    return read_yaml(content.encode(errors="surrogatepass"), "").value
 
 
-def _text(value: str) -> str:
-    """A text plain where nothing else could read it as anything but a text, else in double quotes."""
-    plain = PLAIN.fullmatch(value) and value.lower() not in AMBIGUOUS
-    return value if plain else json.dumps(value, ensure_ascii=False)
+def _checked(content: str, document: dict[str, Json]) -> str:
+    if not same(_read(content), document):
+        raise InvalidFile
+    return content
 
 
-# What some reader of YAML, old or new, takes for something else than a text.
-AMBIGUOUS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+def _edited(before: str, old: Json, new: Json) -> str:
+    editor, root = _Editor(before), compose(before, Loader=CBaseLoader)
+    try:
+        if root is None:
+            raise _Unfit
+        editor.value(root, old, new)
+    except _Unfit:
+        return render(new)
+    # From the last to the first, so that positions hold; of two at one position the first written comes first.
+    for splice in sorted(editor.splices[::-1], key=lambda splice: (-splice.start, -splice.end)):
+        before = before[: splice.start] + splice.text + before[splice.end :]
+    return before
+
+
+class _Editor:
+    """Collects the splices that turn a text's data into other data."""
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+        self.splices: list[_Splice] = []
+
+    def value(self, node: Node, old: Json, new: Json) -> None:
+        """Change a value within its node, or raise _Unfit."""
+        if same(old, new):
+            return
+        if _is_flow(node):
+            self.flow(node, old, new)
+        elif isinstance(node, MappingNode) and isinstance(old, dict) and isinstance(new, dict) and new:
+            self.mapping(node, old, new)
+        elif isinstance(node, SequenceNode) and isinstance(old, list) and isinstance(new, list) and new:
+            self.sequence(node, old, new)
+        elif isinstance(node, ScalarNode) and self.is_inline(node) and not isinstance(new, (dict, list)):
+            self.scalar(node, new)
+        else:
+            raise _Unfit
+
+    def scalar(self, node: ScalarNode, new: Json) -> None:
+        if isinstance(new, str) and "\n" in new and node.style != '"':
+            raise _Unfit
+        shown = text(new, node.style) if isinstance(new, str) else flow(new)
+        start = node.start_mark.index
+        gap = "" if self.content[start - 1 : start] in ("", " ", "\n", "[", "{") else " "
+        self.splices.append(_Splice(start, node.end_mark.index, gap + shown))
+
+    def is_inline(self, node: ScalarNode) -> bool:
+        return node.style not in ("|", ">") and node.start_mark.line == node.end_mark.line
+
+    def flow(self, node: Node, old: Json, new: Json) -> None:
+        """A flow collection keeps its layout while its keys or its length stay; else it is written on one line."""
+        pairs: list[tuple[Node, Json, Json]] = []
+        if (
+            isinstance(node, MappingNode)
+            and isinstance(old, dict)
+            and isinstance(new, dict)
+            and old.keys() == new.keys()
+        ):
+            pairs = [(value, old[key.value], new[key.value]) for key, value in node.value]
+        elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            pairs = list(zip(node.value, old, new, strict=True))
+        if not pairs and not (old and new and type(old) is type(new)):
+            raise _Unfit
+        kept = len(self.splices)
+        try:
+            if not pairs:
+                raise _Unfit
+            for part, before, after in pairs:
+                self.value(part, before, after)
+        except _Unfit:
+            del self.splices[kept:]
+            self.splices.append(_Splice(node.start_mark.index, node.end_mark.index, flow(new)))
+
+    def mapping(self, node: MappingNode, old: dict[str, Json], new: dict[str, Json]) -> None:
+        indent = node.start_mark.column
+        ends = {}
+        for key, value in node.value:
+            name = key.value
+            ends[name] = self.line_end(self.end(value))
+            if name not in new:
+                self.remove_lines(key.start_mark.index, ends[name])
+                continue
+            try:
+                self.attempt(value, old[name], new[name])
+            except _Unfit:
+                colon = self.content.index(":", key.end_mark.index) + 1
+                self.splices.append(_Splice(colon, self.end(value), "\n".join(after_key(new[name], indent))))
+        if not set(ends) & set(new):
+            raise _Unfit
+        place = next(reversed(ends))
+        for before, name in zip([None, *new], new, strict=False):
+            if name in ends:
+                continue
+            after = before if before in ends else place
+            self.insert(ends[after], block({name: new[name]}, indent))
+            ends[name] = ends[after]
+
+    def sequence(self, node: SequenceNode, old: list[Json], new: list[Json]) -> None:
+        """Items are paired by equality, then by what names them, then by position."""
+        indent = node.start_mark.column
+        last = self.line_start(node.start_mark.index) - 1
+        kept = False
+        for was, becomes in _paired(old, new):
+            if becomes is None and was is not None:
+                self.remove_lines(self.dash(node, node.value[was]), self.line_end(self.end(node.value[was])))
+            elif was is None and becomes is not None:
+                self.insert(last, block([new[becomes]], indent))
+            elif was is not None and becomes is not None:
+                kept = True
+                self.item(node, node.value[was], old[was], new[becomes])
+            if was is not None:
+                last = self.line_end(self.end(node.value[was]))
+        if not kept:
+            raise _Unfit
+
+    def item(self, node: SequenceNode, part: Node, old: Json, new: Json) -> None:
+        try:
+            self.attempt(part, old, new)
+        except _Unfit:
+            start = self.dash(node, part) + 1
+            lines = after_dash(new, node.start_mark.column)
+            self.splices.append(_Splice(start, self.end(part), "\n".join(lines)))
+
+    def attempt(self, node: Node, old: Json, new: Json) -> None:
+        """Change a value in place; what was begun is forgotten when it does not fit."""
+        kept = len(self.splices)
+        try:
+            self.value(node, old, new)
+        except _Unfit:
+            del self.splices[kept:]
+            raise
+
+    def remove_lines(self, start: int, end: int) -> None:
+        """Remove whole lines; not when something else begins on the first of them."""
+        begin = self.line_start(start)
+        if self.content[begin:start].strip():
+            raise _Unfit
+        self.splices.append(_Splice(begin, min(end + 1, len(self.content)), ""))
+
+    def insert(self, line_end: int, lines: list[str]) -> None:
+        at = line_end + 1
+        self.splices.append(_Splice(at, at, "\n".join(lines) + "\n"))
+
+    def dash(self, node: SequenceNode, part: Node) -> int:
+        """Where the `-` of an item stands: in the list's column, at or above the item's line."""
+        begin = self.line_start(part.start_mark.index)
+        while self.content[begin + node.start_mark.column] != "-":
+            begin = self.line_start(begin - 1)
+        return begin + node.start_mark.column
+
+    def line_start(self, index: int) -> int:
+        return self.content.rfind("\n", 0, index) + 1
+
+    def line_end(self, index: int) -> int:
+        return self.content.index("\n", index)
+
+    def end(self, node: Node) -> int:
+        """Where a node's own text ends, without the comments and blank lines that follow."""
+        if isinstance(node, ScalarNode):
+            start, end = node.start_mark.index, node.end_mark.index
+            return start + len(self.content[start:end].rstrip()) if node.style in ("|", ">") else end
+        if _is_flow(node):
+            return int(node.end_mark.index)
+        last = node.value[-1]
+        return self.end(last[1] if isinstance(node, MappingNode) else last)
+
+
+def _is_flow(node: Node) -> bool:
+    return isinstance(node, CollectionNode) and bool(node.flow_style)
+
+
+def _paired(old: list[Json], new: list[Json]) -> Iterator[tuple[int | None, int | None]]:
+    """Pairs of positions in the order of `new`: kept or changed items, (i, None) removed, (None, j) added."""
+    name = naming_field(old, new)
+    if name:
+        before, after = list(named(old, name)), list(named(new, name))
+    else:
+        before, after = [canonical_json(item) for item in old], [canonical_json(item) for item in new]
+    for tag, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        common = min(j - i, m - k) if tag == "equal" or not name else 0
+        yield from zip(range(i, i + common), range(k, k + common), strict=True)
+        yield from ((was, None) for was in range(i + common, j))
+        yield from ((None, becomes) for becomes in range(k + common, m))

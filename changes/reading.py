@@ -222,7 +222,9 @@ class _Reader:
         line = _line(event)
         if isinstance(event, events.ScalarEvent) and event.value == "<<":
             self.refuse("yaml.merge-key", "Merge keys (<<) are not allowed: write the fields out.", line, field)
-        if not isinstance(event, (events.ScalarEvent, events.AliasEvent)):
+        if isinstance(event, events.AliasEvent):
+            self.value(event, field, depth)
+        if not isinstance(event, events.ScalarEvent):
             self.refuse("yaml.key", "A key must be a text, not a list or a mapping.", line, field)
         key = self.value(event, field, depth)
         if not isinstance(key, str):
