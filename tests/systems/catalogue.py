@@ -1,0 +1,96 @@
+"""What the conformance suite knows of the catalogue: folders, schemas, examples. No kind is named here."""
+
+import copy
+import importlib
+import itertools
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = ROOT / "playbooks"
+SYSTEM = "conformance"
+numbers = itertools.count(1)
+
+TYPES = sorted(file.parent.name for file in PLAYBOOKS.glob("*/system.yml"))
+
+
+def load(file):
+    return yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+
+
+def system_of(type_name):
+    return load(PLAYBOOKS / type_name / "system.yml")
+
+
+def kind_of(type_name, kind):
+    return load(PLAYBOOKS / type_name / "kinds" / f"{kind}.yml")
+
+
+KINDS = [(type_name, kind) for type_name in TYPES for kind in system_of(type_name)["kinds"]]
+
+
+def server_of(type_name):
+    return importlib.import_module(f"playbooks.{type_name}.testbed")
+
+
+def with_defaults(schema, value):
+    """The value with the schema's defaults, at every depth, as the product applies them."""
+    if isinstance(value, dict):
+        value = {
+            **value,
+            **{
+                name: copy.deepcopy(inner["default"])
+                for name, inner in schema.get("properties", {}).items()
+                if isinstance(inner, dict) and "default" in inner and name not in value
+            },
+        }
+        return {name: with_defaults(schema.get("properties", {}).get(name) or {}, inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_defaults(schema.get("items") or {}, inner) for inner in value]
+    return value
+
+
+class Kind:
+    """One kind, its example, and resources made of it that never meet those of another test."""
+
+    def __init__(self, type_name, name):
+        self.type, self.name = type_name, name
+        self.file = kind_of(type_name, name)
+        self.schema = self.file["spec"]
+        self.identity = self.file.get("identity", ["name"])
+        self.example = server_of(type_name).EXAMPLES[name]
+
+    def __repr__(self):
+        return f"{self.type}-{self.name}"
+
+    def resource(self, **fields):
+        number = next(numbers)
+        spec = copy.deepcopy(self.example.spec)
+        field = self.identity[-1]
+        spec[field] = f"{spec.get(field, 'conformance_')}x{number}"
+        return self.at(f"conformance-{number}", {**spec, **fields})
+
+    def at(self, name, spec):
+        path = f"payments/{SYSTEM}/{self.name}/{name}"
+        return {"path": path, "team": "payments", "name": name, "spec": with_defaults(self.schema, spec)}
+
+    def changed(self, resource, **fields):
+        return {**resource, "spec": with_defaults(self.schema, {**resource["spec"], **fields})}
+
+    def without(self, resource, field):
+        kept = {name: value for name, value in resource["spec"].items() if name != field}
+        return {**resource, "spec": with_defaults(self.schema, kept)}
+
+    @property
+    def mutable(self):
+        frozen = {field.split(".")[0] for field in self.file.get("immutable", {})}
+        return [name for name in self.schema["properties"] if name not in frozen and name not in self.identity]
+
+    @property
+    def optional(self):
+        return [name for name in self.mutable if name not in self.schema.get("required", [])]
+
+
+def kind_named(type_name, name):
+    return Kind(type_name, name)

@@ -1,0 +1,175 @@
+"""Real servers, once per session, and real plays in the environment that the contract of the catalogue states."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from playbooks.servers import MissingTool
+from tests.systems.catalogue import PLAYBOOKS, SYSTEM, Kind, system_of, server_of
+
+not_tested = []
+
+
+@dataclass
+class Played:
+    """What a play left behind."""
+
+    code: int
+    output: str
+    events: list
+    command: list = field(default_factory=list)
+
+    def of(self, resource):
+        [event] = [event for event in self.events if event.get("path") == resource["path"]]
+        return event
+
+    @property
+    def resources(self):
+        return [event for event in self.events if event["event"] == "resource"]
+
+    @property
+    def changed(self):
+        return [event["path"] for event in self.resources if event["changed"]]
+
+    @property
+    def failed(self):
+        return [event["path"] for event in self.resources if event["status"] != "ok"]
+
+    def gathered(self, kind):
+        return next(event["resources"] for event in self.events if event["event"] == "gathered" and event["kind"] == kind)
+
+
+class EventReader:
+    """The worker's end of the pipe."""
+
+    def __init__(self, path):
+        os.mkfifo(path)
+        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.held = os.open(path, os.O_WRONLY)  # so that the end of one task is not the end of all
+        os.set_blocking(self.fd, True)
+        self.text = b""
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        while part := os.read(self.fd, 65536):
+            self.text += part
+
+    def finish(self):
+        os.close(self.held)
+        self.thread.join(10)
+        os.close(self.fd)
+        return [json.loads(line) for line in self.text.decode().splitlines()]
+
+
+class Stage:
+    """One system type with its real server; runs plays on it."""
+
+    def __init__(self, type_name, directory, testbed):
+        self.type, self.directory, self.testbed = type_name, directory, testbed
+        self.module = server_of(type_name)
+        self.ready = set()
+        self.attempts = 0
+
+    def item(self, replaced, deleted):
+        kinds = {name: {"replaced": [], "deleted": []} for name in system_of(self.type)["kinds"]}
+        for state, resources in (("replaced", replaced), ("deleted", deleted)):
+            for resource in resources:
+                kinds[resource["path"].split("/")[2]][state].append(resource)
+        system = {"name": SYSTEM, "type": self.type, "environment": "test", "connection": self.testbed.connection}
+        return {"system": system, "kinds": kinds}
+
+    def secrets_for(self, resources, secrets):
+        given = {}
+        for resource in resources:
+            example = self.module.EXAMPLES[resource["path"].split("/")[2]]
+            given[resource["path"]] = dict(example.secrets if secrets is None else secrets)
+        return {"system": self.testbed.secrets, "resources": given}
+
+    def play(self, *, replaced=(), deleted=(), check=False, book="apply", secrets=None, wrap=(), options=()):
+        self.attempts += 1
+        attempt = self.directory / f"attempt-{self.attempts}"
+        attempt.mkdir(mode=0o700)
+        (attempt / "item.json").write_text(json.dumps(self.item(replaced, deleted)))
+        (attempt / "secrets.json").write_text(json.dumps(self.secrets_for([*replaced, *deleted], secrets)))
+        (attempt / "ansible.cfg").write_text("[defaults]\n")
+        (attempt / "inventory").write_text(
+            f"system ansible_connection=local ansible_python_interpreter={sys.executable}\n"
+        )
+        binaries = Path(sys.executable).parent
+        command = [str(binaries / "ansible-playbook"), "-i", str(attempt / "inventory")]
+        command += ["-e", json.dumps({"mergeyard_dir": str(attempt)}), *(["--check"] if check else []), *options]
+        command = [*(wrap(attempt) if wrap else []), *command, str(PLAYBOOKS / self.type / f"{book}.yml")]
+        reader = EventReader(attempt / "events")
+        try:
+            done = subprocess.run(
+                command, env=self.environment(attempt, binaries), cwd=attempt, capture_output=True, text=True, timeout=120
+            )
+        finally:
+            events = reader.finish()
+        return Played(done.returncode, done.stdout + done.stderr, events, command)
+
+    def environment(self, attempt, binaries):
+        folder = PLAYBOOKS / self.type
+        return {
+            "PATH": f"{binaries}:/usr/bin:/bin",
+            "HOME": str(attempt),
+            "LANG": "C.UTF-8",
+            "ANSIBLE_ACTION_PLUGINS": str(folder / "plugins" / "action"),
+            "ANSIBLE_LIBRARY": str(folder / "plugins" / "modules"),
+            "ANSIBLE_MODULE_UTILS": str(PLAYBOOKS / "plugins" / "module_utils"),
+        }
+
+    def prepare(self, kind):
+        """What a kind's example refers to."""
+        if kind.name in self.ready:
+            return
+        needed = [
+            Kind(self.type, name).at(f"needed-{spec['name']}".replace("_", "-"), spec)
+            for name, specs in kind.example.needs.items()
+            for spec in specs
+        ]
+        if needed:
+            assert self.play(replaced=needed).failed == []
+        self.ready.add(kind.name)
+
+    def read(self, resource):
+        return self.module.read(self.testbed, resource["path"].split("/")[2], resource["spec"])
+
+
+@pytest.fixture(scope="session")
+def stages(tmp_path_factory):
+    """The stage of a system type; its server is started at the first use and ended with the session."""
+    started = {}
+    missing = {}
+
+    def stage(type_name):
+        if type_name in missing:
+            pytest.skip(missing[type_name])
+        if type_name not in started:
+            directory = tmp_path_factory.mktemp(type_name)
+            try:
+                testbed = server_of(type_name).start(directory / "server")
+            except MissingTool as error:
+                missing[type_name] = f"not tested: {type_name}: {error}"
+                not_tested.append(missing[type_name])
+                pytest.skip(missing[type_name])
+            started[type_name] = Stage(type_name, directory, testbed)
+        return started[type_name]
+
+    yield stage
+    for running in started.values():
+        running.testbed.stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not_tested:
+        terminalreporter.section("not tested")
+        for line in sorted(set(not_tested)):
+            terminalreporter.write_line(line)

@@ -1,0 +1,303 @@
+"""Every kind of the catalogue, on its real server, against the promises of a resource module."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.systems.catalogue import KINDS, TYPES, Kind, server_of
+from tests.systems.conftest import Stage, not_tested
+
+pytestmark = [pytest.mark.systems]
+every_kind = pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], ids=repr, scope="session")
+
+
+def shows(read, after):
+    """What the system's own client reads, beside the same fields of what was predicted."""
+    return read == {name: after.get(name) for name in read} and {*after} - {*read} == set()
+
+
+@pytest.fixture(scope="session")
+def stage(stages, kind):
+    stage = stages(kind.type)
+    stage.prepare(kind)
+    return stage
+
+
+@every_kind
+def test_a_resource_is_created_as_predicted_and_the_second_run_changes_nothing(stage, kind):
+    resource = kind.resource()
+    predicted = stage.play(replaced=[resource], check=True).of(resource)
+    assert predicted["status"] == "ok", predicted["message"]
+    assert (predicted["before"], predicted["changed"]) == (None, True)
+    assert stage.read(resource) is None
+
+    applied = stage.play(replaced=[resource])
+    assert applied.code == 0, applied.output
+    assert applied.of(resource) == predicted
+    assert shows(stage.read(resource), predicted["after"])
+
+    again = stage.play(replaced=[resource])
+    assert again.changed == []
+    assert again.of(resource)["before"] == predicted["after"]
+    assert again.of(resource)["reasons"] == []
+
+
+@every_kind
+def test_it_is_listed_drift_is_found_and_undone(stage, kind):
+    resource = kind.resource()
+    after = stage.play(replaced=[resource]).of(resource)["after"]
+    identity = {name: resource["spec"][name] for name in kind.identity}
+
+    def listed():
+        return next(item for item in stage.play(book="discover").gathered(kind.name) if item["identity"] == identity)
+
+    assert listed()["spec"] == after
+    assert listed()["marker"] in (resource["path"], None)
+
+    stage.module.tamper(stage.testbed, kind.name, resource["spec"])
+    assert listed()["spec"] != after
+    drifted = stage.play(replaced=[resource], check=True).of(resource)
+    assert drifted["changed"]
+    assert drifted["before"] != after
+    assert drifted["after"] == after
+    assert drifted["reasons"]
+
+    assert stage.play(replaced=[resource]).of(resource) == drifted
+    assert shows(stage.read(resource), after)
+
+
+@every_kind
+def test_it_is_deleted_as_predicted_and_deleting_it_again_changes_nothing(stage, kind):
+    resource, beside = kind.resource(), kind.resource()
+    stage.play(replaced=[resource, beside])
+    predicted = stage.play(deleted=[resource], check=True).of(resource)
+    assert predicted["changed"]
+    assert predicted["after"] is None
+    assert stage.read(resource) is not None
+
+    assert stage.play(deleted=[resource]).of(resource) == predicted
+    assert stage.read(resource) is None
+    assert stage.read(beside) is not None
+
+    again = stage.play(deleted=[resource]).of(resource)
+    assert (again["status"], again["changed"], again["before"], again["after"]) == ("ok", False, None, None)
+
+    stage.module.remove(stage.testbed, kind.name, beside["spec"])
+    assert stage.read(beside) is None
+
+
+@every_kind
+def test_every_mutable_field_changes_as_predicted_and_only_it(stage, kind):
+    tried = [field for field in kind.mutable if field not in kind.example.not_here]
+    not_tested.extend(f"not tested: {kind!r} {field}: {why}" for field, why in kind.example.not_here.items())
+    assert [field for field in tried if field not in kind.example.updates] == []
+    resources = {field: kind.resource() for field in tried}
+    stage.play(replaced=[*resources.values()])
+    wanted = {field: kind.changed(resource, **{field: kind.example.updates[field]}) for field, resource in resources.items()}
+
+    predicted = stage.play(replaced=[*wanted.values()], check=True)
+    applied = stage.play(replaced=[*wanted.values()])
+
+    assert applied.failed == []
+    assert sorted(applied.changed) == sorted(resource["path"] for resource in wanted.values())
+    for field, resource in wanted.items():
+        event = applied.of(resource)
+        assert event == predicted.of(resource)
+        before, after = event["before"], event["after"]
+        assert [name for name in after if before.get(name) != after[name]] == [field]
+        assert all(reason.split()[0].split(".")[0] == field for reason in event["reasons"]), event["reasons"]
+        assert shows(stage.read(resource), after)
+    assert stage.play(replaced=[*wanted.values()]).changed == []
+
+
+@every_kind
+def test_an_optional_field_that_is_removed_returns_to_its_default(stage, kind):
+    tried = [field for field in kind.optional if field in kind.example.spec and field not in kind.example.not_here]
+    resources = {field: kind.resource() for field in tried}
+    stage.play(replaced=[*resources.values()])
+    wanted = {field: kind.without(resource, field) for field, resource in resources.items()}
+
+    predicted = stage.play(replaced=[*wanted.values()], check=True)
+    applied = stage.play(replaced=[*wanted.values()])
+
+    assert applied.failed == []
+    for field, resource in wanted.items():
+        event = applied.of(resource)
+        assert event == predicted.of(resource)
+        assert event["after"].get(field) == kind.schema["properties"][field].get("default")
+        assert shows(stage.read(resource), event["after"])
+    assert stage.play(replaced=[*wanted.values()]).changed == []
+
+
+@every_kind
+def test_a_hundred_resources_go_in_one_play(stage, kind):
+    resources = [kind.resource() for _ in range(100)]
+    assert len(stage.play(replaced=resources).changed) == 100
+    again = stage.play(replaced=resources)
+    assert (len(again.resources), again.changed) == (100, [])
+    assert len(stage.play(deleted=resources).changed) == 100
+    assert stage.read(resources[42]) is None
+
+
+@every_kind
+def test_one_failing_resource_does_not_hide_the_others(stage, kind):
+    good = [kind.resource(), kind.resource()]
+    bad = [kind.resource(__ansible_unsafe="x")]
+    if kind.example.refused:
+        bad.append(kind.resource(**kind.example.refused))
+    played = stage.play(replaced=[good[0], *bad, good[1]])
+    assert played.code != 0
+    assert sorted(played.failed) == sorted(resource["path"] for resource in bad)
+    assert sorted(played.changed) == sorted(resource["path"] for resource in good)
+    assert all(shows(stage.read(resource), played.of(resource)["after"]) for resource in good)
+    for resource in bad:
+        assert played.of(resource)["message"].endswith(".")
+        assert "Traceback" not in played.of(resource)["message"]
+        assert resource["path"] in played.output
+    assert f"{len(bad)} of {len(bad) + 2} failed" in played.output
+
+
+def hostile(marker):
+    return [
+        "{{ lookup('pipe', 'touch %s') }}" % marker,
+        "{%% for x in lookup('pipe', 'touch %s') %%}{%% endfor %%}" % marker,
+        "{# comment #}{{ 7 * 7 }}",
+        f"a\n    server x 127.0.0.1:1\n# {marker}",
+        f"-oProxyCommand=touch {marker}",
+        f"$(touch {marker})`touch {marker}`; touch {marker}",
+        "'; DROP DATABASE postgres; --",
+        '"; SELECT pg_sleep(5); --',
+        "../../../../etc/passwd",
+        "a\x00b",
+        "\u202e\ufeffx",
+    ]
+
+
+def text_places(value, place=()):
+    if isinstance(value, str):
+        yield place
+    elif isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from text_places(inner, (*place, key))
+
+
+def put(spec, place, value):
+    *way, last = place
+    for key in way:
+        spec = spec[key]
+    spec[last] = value
+
+
+@every_kind
+def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
+    marker = tmp_path / "executed"
+    resources = []
+    places = [*text_places(kind.resource()["spec"]), *((field,) for field in kind.identity)]
+    for place in dict.fromkeys(places):
+        for value in hostile(marker):
+            resource = kind.resource()
+            put(resource["spec"], place, value)
+            resources.append((resource, place, value))
+    with_keys = kind.resource()
+    with_keys["spec"]["__ansible_vault"] = "x"
+    nested = kind.resource()
+    nested["spec"]["settings"] = {"__ansible_unsafe": "{{ 7 * 7 }}"}
+
+    played = stage.play(replaced=[*(resource for resource, _, _ in resources), with_keys, nested])
+
+    assert not marker.exists()
+    assert len(played.resources) == len(resources) + 2
+    assert played.of(with_keys)["status"] == played.of(nested)["status"] == "failed"
+    for resource, place, value in resources:
+        event = played.of(resource)
+        if event["status"] == "ok":
+            found = stage.read(resource)
+            for key in place:
+                found = found[key]
+                event["after"] = event["after"][key]
+            assert found == value == event["after"]
+        else:
+            assert event["message"].endswith("."), event["message"]
+            assert "\n" not in event["message"]
+    stage.play(deleted=[resource for resource, _, _ in resources if played.of(resource)["status"] == "ok"])
+    assert not marker.exists()
+
+
+@every_kind
+def test_no_secret_is_seen_in_output_events_arguments_or_environments(stage, kind):
+    resource = kind.resource()
+    canaries = [*stage.testbed.secrets.values(), *kind.example.secrets.values()]
+    seen, done = [], threading.Event()
+
+    def look():
+        while not done.wait(0.02):
+            for process in Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    try:
+                        seen.append((process / name).read_bytes())
+                    except OSError:
+                        continue
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        outputs = [
+            stage.play(replaced=[resource], options=["-vvvv"]),
+            stage.play(replaced=[kind.resource(__ansible_x="y")], options=["-vvvv"]),
+            stage.play(deleted=[resource], options=["-vvvv"]),
+        ]
+    finally:
+        done.set()
+        looking.join()
+    assert seen
+    everything = b"".join(set(seen)) + "".join(f"{played.output}{played.events}" for played in outputs).encode()
+    assert [canary for canary in canaries if canary.encode() in everything] == []
+
+
+@pytest.mark.parametrize("type_name", TYPES)
+def test_a_system_that_is_down_is_said_in_one_sentence_and_soon(stages, type_name, tmp_path):
+    stages(type_name)  # the server can be had
+    testbed = server_of(type_name).start(tmp_path / "server")
+    testbed.stop()
+    kinds = [Kind(type_name, name) for kind_type, name in KINDS if kind_type == type_name]
+    resources = [kind.resource() for kind in kinds for _ in range(2)]
+    began = time.monotonic()
+    played = Stage(type_name, tmp_path, testbed).play(replaced=resources, deleted=[kind.resource() for kind in kinds])
+    assert played.code != 0
+    assert len(played.failed) == len(resources) + len(kinds)
+    assert time.monotonic() - began < 60
+    for event in played.resources:
+        assert event["message"].count("\n") == 0
+        assert 20 < len(event["message"]) < 250
+        assert "Traceback" not in event["message"]
+        assert str(testbed.connection.get("port", "")) in event["message"]
+
+
+@pytest.mark.parametrize("type_name", TYPES)
+def test_servers_end_with_the_process_that_wanted_them_even_if_it_is_killed(stages, type_name, tmp_path):
+    stages(type_name)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        testbed = server_of(type_name).start(tmp_path / "server")
+        os.write(writing, " ".join(map(str, testbed.processes)).encode())
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    processes = [Path("/proc", pid) for pid in os.read(reading, 1000).decode().split()]
+    os.close(reading)
+    os.close(writing)
+    assert processes
+    limit = time.monotonic() + 15
+    while any(alive(process) for process in processes) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert [process for process in processes if alive(process)] == []
+
+
+def alive(process):
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
