@@ -95,8 +95,6 @@ class Repository:
             self._handles.git = handle
         return handle
 
-    # --- refs ---------------------------------------------------------------------------------------------------
-
     def head(self, ref: str = MAIN_REF) -> str | None:
         reference = self._git.references.get(ref)
         return str(reference.resolve().target) if reference is not None else None
@@ -129,8 +127,6 @@ class Repository:
             )  # libgit2 compares with the value read above, under the ref's lock
         except (pygit2.GitError, OSError, ValueError) as problem:
             raise RefMoved(f"moving {ref}: {problem}") from problem
-
-    # --- reading ------------------------------------------------------------------------------------------------
 
     def has(self, sha: str) -> bool:
         return pygit2.Oid(hex=sha) in self._git
@@ -190,8 +186,6 @@ class Repository:
             for hunk in patch.hunks
         )
 
-    # --- history ------------------------------------------------------------------------------------------------
-
     def merge_base(self, one: str, other: str) -> str | None:
         base = self._git.merge_base(pygit2.Oid(hex=one), pygit2.Oid(hex=other))
         return str(base) if base is not None else None
@@ -199,6 +193,15 @@ class Repository:
     def contains(self, head: str, sha: str) -> bool:
         """Is `sha` the head or one of its ancestors?"""
         return head == sha or (self.has(sha) and self._git.descendant_of(pygit2.Oid(hex=head), pygit2.Oid(hex=sha)))
+
+    def resolve(self, name: str) -> str:
+        """The commit that a branch's name or an (abbreviated) id means."""
+        if (head := self.head(HEADS + name)) is not None:
+            return head
+        try:
+            return str(self._git[name].peel(pygit2.Commit).id)
+        except (KeyError, ValueError, pygit2.GitError) as problem:
+            raise RepositoryError(f"{name} is no branch and no commit of {self.path}") from problem
 
     def first_parents(self, since: str | None, until: str) -> list[str]:
         """First-parent commits after `since` up to `until`, oldest first. Raises when `since` is not among them."""
@@ -235,7 +238,10 @@ class Repository:
             at, blob = parent, before
         return found
 
-    # --- writing ------------------------------------------------------------------------------------------------
+    @staticmethod
+    def hash_blob(data: bytes) -> str:
+        """The id that this content would have; nothing is written."""
+        return str(pygit2.hash(data))
 
     def write_blob(self, data: bytes) -> str:
         return str(self._git.create_blob(data))
@@ -256,14 +262,7 @@ class Repository:
         Writes objects only; no ref moves.
         """
         git = self._git
-        blobs = {
-            path: None
-            if content is None
-            else pygit2.Oid(hex=content)
-            if isinstance(content, str)
-            else git.create_blob(content)
-            for path, content in changes.items()
-        }
+        blobs = {path: self._blob_id(content) for path, content in changes.items()}
         base = self._tree_id(base_tree_of)
         tree = self._write_tree(base, _nested(blobs)) if blobs else base
         moment = int(when.timestamp())
@@ -293,7 +292,10 @@ class Repository:
             changes[path] = (mine, after)
         return Conflict(tuple(clashes)) if clashes else changes
 
-    # --- inside -------------------------------------------------------------------------------------------------
+    def _blob_id(self, content: bytes | str | None) -> pygit2.Oid | None:
+        if content is None:
+            return None
+        return self._git.create_blob(content) if isinstance(content, bytes) else pygit2.Oid(hex=content)
 
     def _commit(self, sha: str) -> pygit2.Commit:
         found = self._git.get(pygit2.Oid(hex=sha))

@@ -25,7 +25,7 @@ MAIN = "refs/heads/main"
 BRANCH = re.compile(r"refs/heads/change/[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _SLUG = r"[a-z0-9][a-z0-9.-]{0,62}"
 _PATH = re.compile(
-    rf"mergeyard\.yml|README\.md|(teams|systems|policies|releases)/{_SLUG}\.yml"
+    rf"mergeyard\.yml|README\.md|LICENSE|CODEOWNERS|\.gitignore|(teams|systems|policies|releases)/{_SLUG}\.yml"
     rf"|resources/{_SLUG}/{_SLUG}/[A-Z][A-Za-z0-9]{{0,62}}/{_SLUG}\.yml",
     re.ASCII,
 )
@@ -177,9 +177,11 @@ def main() -> int:
     """git's pre-receive hook: lines of `old new ref` on standard input, sentences on standard error."""
     refs: list[tuple[str, str, str]] = []
     problems: list[str] = []
+    with open(os.environ["MERGEYARD_REFUSED"], encoding="utf-8") as stream:
+        refused: dict[str, str] = json.load(stream)
     for line in sys.stdin.read().splitlines():
         old, new, ref = line.split(" ", 2)
-        found = problems_of_ref(ref, old, new)
+        found = [refused[ref]] if ref in refused else problems_of_ref(ref, old, new)
         problems += found or problems_of_push(new)
         refs.append((ref, old, new))
     if problems:

@@ -1,0 +1,59 @@
+"""What a person may do and see: computed from `teams/*.yml` and `systems/*.yml` of main, never from a database row.
+
+Reading documents, plans and history is for every signed-in person. Without a readable main nobody has any right.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from changes.catalog import catalog
+from changes.models import User
+from changes.repository import RepositoryError, state
+from changes.repository.snapshots import snapshot
+from changes.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """One person's rights by main's rules."""
+
+    username: str
+    teams: frozenset[str]
+    is_platform: bool
+    owned_systems: frozenset[str]
+
+    def owns(self, system: str) -> bool:
+        return system in self.owned_systems
+
+    def can_edit(self, team: str) -> bool:
+        """May this person ask for changes to the team's resources?"""
+        return team in self.teams
+
+    def can_see_logs(self, *, teams: Iterable[str], systems: Iterable[str]) -> bool:
+        """Logs, answers and outputs: the request's teams, the systems' owners and the platform team."""
+        return self.is_platform or not self.teams.isdisjoint(teams) or any(map(self.owns, systems))
+
+
+def main_snapshot() -> Snapshot:
+    """What main says now. Raises RepositoryError when there is no main."""
+    repository = state()
+    return snapshot(repository, repository.main(), catalog())
+
+
+def rights_of(user: User) -> Rights:
+    if not user.is_authenticated or not user.is_active:
+        return Rights(user.username, frozenset(), False, frozenset())
+    try:
+        rules = main_snapshot()
+    except RepositoryError:
+        return Rights(user.username, frozenset(), False, frozenset())
+    return rights_under(rules, user.username)
+
+
+def rights_under(rules: Snapshot, username: str) -> Rights:
+    return Rights(
+        username=username,
+        teams=rules.teams_of(username),
+        is_platform=rules.is_platform(username),
+        owned_systems=frozenset(name for name in rules.systems if username in rules.owners_of(name)),
+    )

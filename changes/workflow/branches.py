@@ -1,0 +1,189 @@
+"""Branches that moved: by a person's git client, or by taking main in.
+
+Owns how a push becomes, or updates, a change request. What a push may bring was decided by `repository.policy` before.
+"""
+
+from contextlib import suppress
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from changes.forges.builtin import Push, pushes, ref_of
+from changes.models import ChangeRequest, Edit, User
+from changes.repository import HEADS, CommitInfo, Conflict, RefMoved, Repository, state
+from changes.repository.objects import ZERO
+from changes.review import evaluate
+from changes.states import ChangeRequestState
+from changes.workflow.drafts import moved_to
+from changes.workflow.merging import settle_merges
+from changes.workflow.people import (
+    MERGEYARD,
+    Refused,
+    hands_on,
+    has_a_say,
+    may_edit,
+    person,
+    plan_rows,
+    record_plan,
+    remember_editors,
+)
+
+
+def refused_refs(user: User) -> dict[str, str]:
+    """Branches of other people's open requests that this person may not push to, each with the reason."""
+    requests = ChangeRequest.objects.filter(state=ChangeRequestState.OPEN).exclude(requester=user)
+    return {
+        ref_of(request.branch): (
+            f"{request.branch} is the branch of change request {request.number} by {request.requester.shown_name}: "
+            "only they and members of the teams it touches can push to it. Push to a branch of your own."
+        )
+        for request in requests.select_related("requester").prefetch_related("plan_rows")
+        if not may_edit(request, user)
+    }
+
+
+def received_push(user: User, branch: str, old: str | None, new: str) -> ChangeRequest | None:
+    """Record that `user` pushed `branch`: open a change request for it, or update the open one. Safe to repeat.
+
+    None when the branch has nothing that main does not have.
+    """
+    repository = state()
+    head = repository.head(ref_of(branch)) or new  # a later push may have been recorded before this one
+    known = [sha for sha in (old, repository.main()) if sha and repository.has(sha)]
+    hands = [user, *hands_on(repository.new_commits(new, known))]
+    while True:
+        request = ChangeRequest.objects.filter(branch=branch, state=ChangeRequestState.OPEN).first()
+        if request is None:
+            if not repository.new_commits(head, [repository.main()]):
+                return None
+            with suppress(IntegrityError):  # somebody else's push opened it this moment
+                return _opened_by_push(user, branch, head=head)
+            continue
+        remember_editors(request, hands)
+        if request.head == head or _updated_by_push(repository, request, user, head=head):
+            return request
+        settle_merges(repository)  # it is being merged: what was pushed now becomes a request of its own
+
+
+def _updated_by_push(repository: Repository, request: ChangeRequest, user: User, *, head: str) -> bool:
+    _carry_into_revision(repository, request, head)
+    base = repository.merge_base(repository.main(), head) or ""
+    return moved_to(request, base=base, head=head, who=user, why=f"Pushed {request.branch}")
+
+
+def _opened_by_push(user: User, branch: str, *, head: str) -> ChangeRequest:
+    repository = state()
+    commits = repository.new_commits(head, [repository.main()])
+    base = repository.merge_base(repository.main(), head) or ""
+    title, reason = _described_by(commits)
+    request = ChangeRequest(title=title, reason=reason, requester=user, branch=branch, base=base, head=head)
+    with transaction.atomic():
+        request.save()
+        remember_editors(request, [user, *hands_on(commits)])
+        request.move(ChangeRequestState.OPEN, who=user, why=f"Pushed {branch}")
+    rows = plan_rows(request)
+    with transaction.atomic():
+        record_plan(request, rows)
+    return request
+
+
+def _described_by(commits: list[CommitInfo]) -> tuple[str, str]:
+    """Title and reason: the subject and body of the first commit that is no merge."""
+    first = next((info for info in commits if len(info.parents) < 2), commits[0])
+    _, _, body = first.message.partition("\n")
+    title = "".join(letter for letter in first.subject if letter.isprintable())
+    return title[:200] or "Pushed change", body.strip()[:10_000]
+
+
+def _carry_into_revision(repository: Repository, request: ChangeRequest, head: str) -> None:
+    """A request that is being revised in compose takes a push in, but for the files that were edited there."""
+    edits = {edit.path: edit for edit in request.edits.all()}
+    if not edits:
+        return
+    base = repository.merge_base(repository.main(), head)
+    for path, (_, new) in repository.diff(request.head, head).items():
+        before = repository.read(request.head, path)
+        edit = edits.get(path)
+        if edit is not None and (None if edit.delete else edit.text.encode()) != before:
+            continue
+        text = repository.read_blob(new).decode("utf-8", "replace") if new else ""
+        Edit.objects.update_or_create(
+            change_request=request,
+            path=path,
+            defaults={
+                "text": text,
+                "delete": new is None,
+                "base_blob": repository.blob_at(base, path) or "",
+                "updated_at": timezone.now(),
+            },
+        )
+
+
+def update_branch(change_request: ChangeRequest, user: User) -> None:
+    """Merge main into the request's branch. It makes nobody an editor, and approvals of unchanged items stay."""
+    if change_request.state != ChangeRequestState.OPEN:
+        raise Refused(f"Change request {change_request.number} is {change_request.state}: its branch stays as it is.")
+    if not has_a_say(evaluate(change_request), user):
+        raise Refused("Only people who may edit or approve this change request can update its branch.")
+    repository, old = state(), change_request.head
+    main = repository.main()
+    if repository.contains(old, main):
+        raise Refused("The branch already contains everything that is on main.")
+    merged = repository.merge_trees(repository.merge_base(main, old), main, old)
+    if isinstance(merged, Conflict):
+        raise Refused(
+            f"Main and the branch both changed {', '.join(merged.paths)}. Open the file in compose, which shows main's "
+            "text, and decide what it should say."
+        )
+    head = repository.commit(
+        parents=[old, main],
+        base_tree_of=main,
+        changes={path: new for path, (_, new) in merged.items()},
+        message=f"Merge main into {change_request.branch}\n",
+        author=MERGEYARD,
+        committer=MERGEYARD,
+        when=timezone.now(),
+    )
+    try:
+        repository.swap_ref(ref_of(change_request.branch), head, old)
+    except RefMoved as moved:
+        raise Refused("Somebody pushed to the branch in the meantime: look at it again.") from moved
+    moved_to(change_request, base=main, head=head, who=None, why=f"{person(user).name} updated the branch with main")
+
+
+def catch_up() -> bool:
+    """Record what moved in git while nobody could write it down: pushes by their notes, then branches of the portal."""
+    repository = state()
+    heads = repository.branches()
+    worked = _record_noted_pushes(repository)
+    for request in ChangeRequest.objects.filter(state=ChangeRequestState.OPEN).select_related("requester"):
+        head = heads.get(request.branch)
+        if head is None or head == request.head or repository.contains(request.head, head):
+            continue
+        remember_editors(request, hands_on(repository.new_commits(head, [request.head, repository.main()])))
+        base = repository.merge_base(repository.main(), head) or ""
+        moved_to(request, base=base, head=head, who=None, why="Took up a version whose recording was interrupted")
+        worked = True
+    return worked
+
+
+def _record_noted_pushes(repository: Repository) -> bool:
+    worked = False
+    for push in pushes(repository):
+        if record_push(push) or push.is_old:
+            push.note.unlink(missing_ok=True)
+            worked = True
+    return worked
+
+
+def record_push(push: Push) -> list[ChangeRequest]:
+    """Record the refs of a noted push that did move; none while git is still at work, or when it refused."""
+    repository = state()
+    user = User.objects.get(username=push.pusher)
+    found = []
+    for ref, old, new in push.refs:
+        head = repository.head(ref)
+        if head is not None and repository.contains(head, new):
+            request = received_push(user, ref.removeprefix(HEADS), None if old == ZERO else old, new)
+            found += [request] if request is not None else []
+    return found

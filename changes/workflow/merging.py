@@ -1,0 +1,142 @@
+"""The merge: intent first, then the ref by compare-and-swap, then the row. And what a crash left of one.
+
+Nothing is merged but exactly what was evaluated: the commit's tree is the merge result that was planned and checked,
+and main moves only from the commit whose rules were read.
+"""
+
+import logging
+
+from django.db import transaction
+from django.utils import timezone
+
+from changes.forges.builtin import merge_lock
+from changes.models import ChangeRequest, MergeIntent, StateConflict, User
+from changes.repository import MAIN_REF, RefMoved, Repository, state
+from changes.review import Review, evaluate, seen_rows
+from changes.states import ChangeRequestState, IntentState
+from changes.workflow.people import DOMAIN, MERGEYARD, Refused, has_a_say, person
+
+log = logging.getLogger(__name__)
+ATTEMPTS = 3
+
+
+def merge(change_request: ChangeRequest, user: User) -> str:
+    """Merge an open request whose gates all hold; the id of the merge commit. Raises Refused."""
+    repository = state()
+    with merge_lock(repository):
+        _finish(repository)
+        for _ in range(ATTEMPTS):
+            change_request.refresh_from_db()
+            review = evaluate(change_request)
+            _may_merge(review, user)
+            commit = _write(repository, review)
+            intent = _intend(review, user, commit)
+            try:
+                repository.swap_ref(MAIN_REF, commit, review.main)
+            except RefMoved:
+                MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DROPPED)
+                continue
+            _close(intent)
+            change_request.refresh_from_db()
+            return commit
+    raise Refused("Main moved while this was being merged: look at the change request again, then merge.")
+
+
+def _may_merge(review: Review, user: User) -> None:
+    request = review.change_request
+    if request.state != ChangeRequestState.OPEN:
+        raise Refused(f"Change request {request.number} is {request.state}.")
+    if review.blockers:
+        raise Refused(f"Change request {request.number} cannot be merged yet. {' '.join(review.blockers)}")
+    if not has_a_say(review, user):
+        raise Refused("Only people who may edit or approve this change request can merge it.")
+
+
+def _write(repository: Repository, review: Review) -> str:
+    """The merge commit's object; no ref points at it yet."""
+    request = review.change_request
+    approvers = sorted({name for requirement in review.requirements for name in requirement.given})
+    people = {user.username: user for user in User.objects.filter(username__in=approvers)}
+    lines = [
+        f"Merge change request {request.number}: {request.title}",
+        "",
+        *([_body(request.reason), ""] if request.reason else []),
+        f"Change-Request: {request.number}",
+        f"Requested-by: {_signed(request.requester)}",
+        *(f"Approved-by: {_signed(people[name])}" for name in approvers if name in people),
+    ]
+    return repository.commit(
+        parents=[review.main, review.head],
+        base_tree_of=review.main,
+        changes=review.changes,
+        message="\n".join(lines) + "\n",
+        author=person(request.requester),
+        committer=MERGEYARD,
+        when=timezone.now(),
+    )
+
+
+def _body(reason: str) -> str:
+    """A reason whose lines cannot be taken for our trailers."""
+    return "\n".join(f" {line}" if ":" in line.split(" ")[0] else line for line in reason.splitlines())
+
+
+def _signed(user: User) -> str:
+    name = " ".join(user.shown_name.replace("<", "").replace(">", "").split())
+    return f"{name} <{user.username}{DOMAIN}>"
+
+
+def _intend(review: Review, user: User, commit: str) -> MergeIntent:
+    """The row that comes first. It is written only if the rows are still the ones that were evaluated."""
+    request = review.change_request
+    with transaction.atomic():
+        now = ChangeRequest.objects.select_for_update().get(pk=request.pk)
+        if now.state != ChangeRequestState.OPEN or now.head != review.head or seen_rows(now) != review.seen:
+            raise Refused("The change request changed this moment: look at it again, then merge.")
+        return MergeIntent.objects.create(
+            change_request=now, base=review.main, head=review.head, commit=commit, by=user
+        )
+
+
+def _close(intent: MergeIntent) -> None:
+    """Main has the commit: say so in both rows."""
+    request = intent.change_request
+    with transaction.atomic():
+        MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DONE)
+        if request is None or request.state == ChangeRequestState.MERGED:
+            return
+        request.edits.all().delete()
+        request.move(
+            ChangeRequestState.MERGED, who=intent.by, why="Merged", merge_commit=intent.commit, head=intent.head
+        )
+
+
+def finish_intents() -> bool:
+    """Complete merges whose commit main has, drop the others. Does nothing while somebody alive is merging."""
+    if not MergeIntent.objects.filter(state=IntentState.OPEN).exists():
+        return False
+    repository = state()
+    with merge_lock(repository, wait=False) as ours:
+        return ours and _finish(repository)
+
+
+def settle_merges(repository: Repository) -> None:
+    """Wait until no merge is under way."""
+    with merge_lock(repository):
+        _finish(repository)
+
+
+def _finish(repository: Repository) -> bool:
+    """With the merge lock held, an open intent belongs to nobody alive."""
+    worked = False
+    for intent in MergeIntent.objects.filter(state=IntentState.OPEN).select_related("change_request", "by"):
+        if repository.contains(repository.main(), intent.commit):
+            try:
+                _close(intent)
+            except StateConflict:
+                log.exception("closing the merge of change request %s", intent.change_request_id)
+                continue
+        else:
+            MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DROPPED)
+        worked = True
+    return worked

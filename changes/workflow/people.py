@@ -1,0 +1,116 @@
+"""Who may do what to a change request, how people sign commits, and how hands on a branch are remembered.
+
+Knows no verb.
+"""
+
+from collections.abc import Iterable
+
+from django.db.models import Q
+
+from changes.documents import Address
+from changes.models import ChangeRequest, Editor, PlanRow, Transition, User
+from changes.repository import CommitInfo, Person
+from changes.review import Review, evaluate
+from changes.rights import rights_of
+from changes.states import OPEN_STATES, ChangeRequestState
+
+DOMAIN = "@users.mergeyard.invalid"
+MERGEYARD = Person("Mergeyard", "portal@mergeyard.invalid")
+
+
+class Refused(Exception):
+    """The verb was refused; the text is a sentence for the person who asked."""
+
+
+def person(user: User) -> Person:
+    """How a person signs commits that the portal makes."""
+    return Person(user.shown_name, user.username + DOMAIN)
+
+
+def user_of(signer: Person) -> User | None:
+    """The person behind a commit's name, by the portal's own address or by their e-mail."""
+    if signer.email.endswith(DOMAIN):
+        return User.objects.filter(username=signer.email.removesuffix(DOMAIN)).first()
+    return User.objects.filter(email__iexact=signer.email).first() if signer.email else None
+
+
+def may_edit(change_request: ChangeRequest, user: User) -> bool:
+    """The requester always; members of the teams whose files it touches once it is open."""
+    if user.pk == change_request.requester_id:
+        return True
+    if change_request.state != ChangeRequestState.OPEN:
+        return False
+    teams = set(change_request.plan_rows.exclude(team="").values_list("team", flat=True))
+    return not rights_of(user).teams.isdisjoint(teams)
+
+
+def must_edit(change_request: ChangeRequest, user: User) -> None:
+    if change_request.state not in OPEN_STATES:
+        raise Refused(
+            f"Change request {change_request.number} is {change_request.state} and cannot be edited any more."
+        )
+    if not may_edit(change_request, user):
+        raise Refused(
+            f"Change request {change_request.number} belongs to {change_request.requester.shown_name}: only they and, "
+            "once it is proposed, members of the teams it touches can edit it."
+        )
+
+
+def has_a_say(review: Review, user: User) -> bool:
+    """Whoever may edit the request or approve a part of it, and the platform team."""
+    return (
+        may_edit(review.change_request, user)
+        or any(user.username in requirement.candidates for requirement in review.requirements)
+        or rights_of(user).is_platform
+    )
+
+
+def remember_editors(change_request: ChangeRequest, users: Iterable[User]) -> None:
+    rows = [Editor(change_request=change_request, user=user) for user in users]
+    Editor.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def hands_on(commits: Iterable[CommitInfo]) -> list[User]:
+    """Authors and committers of commits, as far as they are people of this installation."""
+    signers = {signer for info in commits for signer in (info.author, info.committer)} - {MERGEYARD}
+    usernames = [s.email.removesuffix(DOMAIN) for s in signers if s.email.endswith(DOMAIN)]
+    wanted = Q(username__in=usernames)
+    for signer in signers:
+        if signer.email and not signer.email.endswith(DOMAIN):
+            wanted |= Q(email__iexact=signer.email)
+    return list(User.objects.filter(wanted))
+
+
+def note(change_request: ChangeRequest, *, who: User | None, why: str) -> None:
+    """A line on the timeline for what happens within a state."""
+    Transition.objects.create(
+        noun="changerequest",
+        noun_id=change_request.pk,
+        before=change_request.state,
+        after=change_request.state,
+        who=who,
+        why=why,
+    )
+
+
+def plan_rows(change_request: ChangeRequest) -> list[PlanRow]:
+    """The rows for lists and filters, from the plan as it is now. Reads git: call it outside of a transaction."""
+    rows = []
+    for item in evaluate(change_request).plan.items:
+        rows.append(_row(change_request, item.path, item.operation, item.address))
+        if item.old_address is not None:
+            rows.append(_row(change_request, item.old_address.path, item.operation, item.old_address))
+    return rows
+
+
+def _row(change_request: ChangeRequest, path: str, operation: str, address: Address | None) -> PlanRow:
+    row = PlanRow(change_request=change_request, path=path[:400], operation=operation)
+    if address is not None:
+        row.team, row.system, row.kind, row.name = address.team, address.system, address.kind, address.name
+    return row
+
+
+def record_plan(change_request: ChangeRequest, rows: list[PlanRow]) -> None:
+    """Replace the rows; within the caller's transaction."""
+    change_request.plan_rows.all().delete()
+    PlanRow.objects.bulk_create(rows, batch_size=500)
