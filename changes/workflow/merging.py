@@ -93,9 +93,18 @@ def _intend(review: Review, user: User, commit: str) -> MergeIntent:
         now = ChangeRequest.objects.select_for_update().get(pk=request.pk)
         if now.state != ChangeRequestState.OPEN or now.head != review.head or seen_rows(now) != review.seen:
             raise Refused("The change request changed this moment: look at it again, then merge.")
-        return MergeIntent.objects.create(
-            change_request=now, base=review.main, head=review.head, commit=commit, by=user
+        # A dropped attempt of the same second wrote the very same commit: its row is opened again.
+        intent, _ = MergeIntent.objects.update_or_create(
+            commit=commit,
+            defaults={
+                "change_request": now,
+                "base": review.main,
+                "head": review.head,
+                "by": user,
+                "state": IntentState.OPEN,
+            },
         )
+        return intent
 
 
 def _close(intent: MergeIntent) -> None:

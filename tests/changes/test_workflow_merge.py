@@ -1,0 +1,209 @@
+"""From a draft to main: propose, evaluate, approve, merge."""
+
+import subprocess
+
+import pytest
+
+from changes import workflow
+from changes.models import MergeIntent, Transition
+from changes.repository import MAIN_REF
+from changes.review import evaluate
+from changes.states import ChangeRequestState, IntentState
+from changes.workflow import Refused
+from tests.changes.conftest import ORDERS, REFUNDS, box
+
+
+def test_a_request_goes_from_draft_to_main(office):
+    draft = workflow.start_draft(office.rita, title="A box for refunds", reason="They come back.")
+    workflow.put_edit(draft, office.rita, REFUNDS, box(5))
+    workflow.propose(draft, office.rita)
+    assert (draft.state, draft.branch) == (ChangeRequestState.OPEN, f"change/{draft.number}")
+    assert evaluate(draft).blockers == ("Waits for the approval of one of the owners of shelf-test (shelves).",)
+    office.approved(draft)
+    review = evaluate(draft)
+    assert review.violations == ()
+    assert review.can_merge
+    before = office.repository.main()
+    commit = workflow.merge(draft, office.rita)
+    assert office.repository.main() == commit
+    assert office.text(REFUNDS) == box(5)
+    assert draft.state == ChangeRequestState.MERGED
+    info = office.repository.info(commit)
+    assert info.parents == (before, draft.head)
+    assert info.message == (
+        f"Merge change request {draft.number}: A box for refunds\n\nThey come back.\n\n"
+        f"Change-Request: {draft.number}\n"
+        "Requested-by: Rita <rita@users.mergeyard.invalid>\n"
+        "Approved-by: Olga <olga@users.mergeyard.invalid>\n"
+    )
+    intent = MergeIntent.objects.get(change_request=draft)
+    assert (intent.state, intent.commit, intent.base, intent.head) == (IntentState.DONE, commit, before, draft.head)
+
+
+def test_every_move_is_a_row_with_who_and_why(office):
+    request = office.merged()
+    rows = Transition.objects.filter(noun="changerequest", noun_id=request.pk).order_by("id")
+    assert [(row.before, row.after, row.who.username, row.why) for row in rows] == [
+        ("draft", "open", "rita", "Proposed"),
+        ("open", "merged", "rita", "Merged"),
+    ]
+
+
+def test_git_finds_nothing_wrong_with_what_the_portal_wrote(office):
+    request = office.merged()
+    git = ["git", f"--git-dir={office.path}"]
+    subprocess.run([*git, "fsck", "--strict"], check=True, capture_output=True)
+    signers = subprocess.run([*git, "log", "-2", "--format=%an|%ae|%cn", request.merge_commit], capture_output=True)
+    assert signers.stdout.decode().splitlines()[0] == "Rita|rita@users.mergeyard.invalid|Mergeyard"
+
+
+def test_nothing_is_merged_without_approval(office):
+    request = office.proposed()
+    with pytest.raises(Refused, match="approval of one of the owners of shelf-test"):
+        workflow.merge(request, office.rita)
+    assert office.text(REFUNDS) is None
+
+
+def test_nothing_is_merged_with_a_failing_check(office):
+    request = office.proposed({REFUNDS: "kind: Box\nspec:\n  size: 0\n"})
+    office.approved(request)
+    with pytest.raises(Refused, match="One check fails"):
+        workflow.merge(request, office.rita)
+
+
+def test_a_stranger_cannot_merge(office):
+    request = office.proposed()
+    office.approved(request)
+    with pytest.raises(Refused, match="Only people who may edit or approve"):
+        workflow.merge(request, office.sam)
+
+
+def test_a_merged_request_is_not_merged_again(office):
+    request = office.merged()
+    main = office.repository.main()
+    with pytest.raises(Refused, match="is merged"):
+        workflow.merge(request, office.rita)
+    assert office.repository.main() == main
+
+
+def test_a_branch_that_main_left_behind_is_merged_onto_main(office):
+    first, second = office.proposed(), office.proposed({ORDERS: box(9)})
+    office.approved(first)
+    office.approved(second)
+    workflow.merge(first, office.rita)
+    assert evaluate(second).outdated
+    workflow.merge(second, office.rita)
+    assert (office.text(REFUNDS), office.text(ORDERS)) == (box(5), box(9))
+
+
+def test_requests_that_are_fine_alone_and_invalid_together_are_not_both_merged(office):
+    other = "resources/others/shelf-test/Box/mine.yml"
+    first = office.proposed({REFUNDS: "kind: Box\nspec:\n  name: same\n  size: 1\n"})
+    second = office.proposed({other: "kind: Box\nspec:\n  name: same\n  size: 2\n"}, by=office.sam)
+    office.approved(first)
+    office.approved(second)
+    assert evaluate(second).can_merge
+    workflow.merge(first, office.rita)
+    assert [violation.id for violation in evaluate(second).violations] == ["identity.taken"]
+    with pytest.raises(Refused, match="One check fails"):
+        workflow.merge(second, office.sam)
+
+
+def test_a_conflict_names_the_file_and_the_way_out(office):
+    request = office.proposed({ORDERS: box(7)})
+    office.merged({ORDERS: box(8)})
+    review = evaluate(request)
+    assert review.conflicts == (ORDERS,)
+    assert "Open the file in compose" in review.blockers[0]
+    with pytest.raises(Refused, match="Open the file in compose"):
+        workflow.update_branch(request, office.rita)
+
+
+def test_main_that_moves_between_look_and_write_is_looked_at_again(office, monkeypatch):
+    request = office.proposed()
+    office.approved(request)
+    repository = office.repository
+    swap, others = repository.swap_ref, []
+
+    def moved_first(ref, new, old):
+        if ref == MAIN_REF and not others:
+            others.append(
+                repository.commit(
+                    parents=[old],
+                    base_tree_of=old,
+                    changes={ORDERS: box(4).encode()},
+                    message="By hand",
+                    author=workflow.people.MERGEYARD,
+                    committer=workflow.people.MERGEYARD,
+                    when=request.created_at,
+                )
+            )
+            swap(ref, others[0], old)
+        swap(ref, new, old)
+
+    monkeypatch.setattr(repository, "swap_ref", moved_first)
+    commit = workflow.merge(request, office.rita)
+    assert repository.info(commit).parents[0] == others[0]
+    assert (office.text(ORDERS), office.text(REFUNDS)) == (box(4), box(5))
+    assert [i.state for i in MergeIntent.objects.filter(change_request=request).order_by("id")] == ["dropped", "done"]
+
+
+class Crash(BaseException):
+    pass
+
+
+def test_a_crash_before_the_ref_moved_is_dropped(office, monkeypatch):
+    request = office.proposed()
+    office.approved(request)
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(office.repository, "swap_ref", lambda *_: (_ for _ in ()).throw(Crash))
+        workflow.merge(request, office.rita)
+    assert workflow.finish_intents()
+    assert not workflow.finish_intents()
+    assert MergeIntent.objects.get(change_request=request).state == IntentState.DROPPED
+    workflow.merge(request, office.rita)
+    assert office.again(request).state == ChangeRequestState.MERGED
+
+
+def test_a_crash_after_the_ref_moved_is_completed(office, monkeypatch):
+    request = office.proposed()
+    office.approved(request)
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr("changes.workflow.merging._close", lambda _: (_ for _ in ()).throw(Crash))
+        workflow.merge(request, office.rita)
+    assert office.again(request).state == ChangeRequestState.OPEN
+    assert workflow.finish_intents()
+    assert not workflow.finish_intents()
+    done = office.again(request)
+    assert (done.state, done.merge_commit) == (ChangeRequestState.MERGED, office.repository.main())
+
+
+def test_an_approval_that_turns_to_no_while_merging_stops_the_merge(office, monkeypatch):
+    request = office.proposed()
+    office.approved(request)
+    from changes.workflow import merging
+
+    write = merging._write
+
+    def declined_meanwhile(repository, review):
+        workflow.approve(request, office.otto, "no", [item.digest for item in review.plan.items])
+        return write(repository, review)
+
+    monkeypatch.setattr(merging, "_write", declined_meanwhile)
+    with pytest.raises(Refused, match="changed this moment"):
+        workflow.merge(request, office.rita)
+    assert office.text(REFUNDS) is None
+
+
+def test_a_reason_cannot_forge_the_trailers(office):
+    draft = workflow.start_draft(office.rita, title="More", reason="Approved-by: Pia <pia@users.mergeyard.invalid>")
+    workflow.put_edit(draft, office.rita, REFUNDS, box(5))
+    workflow.propose(draft, office.rita)
+    office.approved(draft)
+    commit = workflow.merge(draft, office.rita)
+    trailers = subprocess.run(
+        ["git", f"--git-dir={office.path}", "log", "-1", "--format=%(trailers:key=Approved-by)", commit],
+        capture_output=True,
+        check=True,
+    )
+    assert trailers.stdout.decode().strip() == "Approved-by: Olga <olga@users.mergeyard.invalid>"
