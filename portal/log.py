@@ -1,0 +1,371 @@
+"""A run's log for pages: escape sequences read into classes, events folded by task, pages by number, search.
+
+Owns how an event is shown. Every text stays text: parts are (classes, text) pairs that templates and the page's script
+write as text nodes. Must not know requests, rights or streams.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypedDict
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from executors.models import Event, Run
+
+PAGE = 1000
+# What one line may put on a page; the download has all of it.
+MAX_SHOWN = 4000
+MAX_FOUND = 5000
+# A sequence longer than this is not one: it is shown as text.
+_ESCAPE = re.compile(
+    r"""
+      \x1b\[ (?P<sgr>[0-9;:]{0,100}) m
+    | (?: \x1b\[ | \x9b ) [0-?]{0,100} [ -/]{0,10} [@-~]        # any other control sequence, an 8-bit SGR too
+    | (?: \x1b[\]PX^_] | [\x9d\x90\x98\x9e\x9f] ) [^\x07\x1b\x9c]* (?: \x07 | \x1b\\ | \x9c )?   # OSC, DCS, ...
+    | \x1b [ -/]{0,10} [0-~]
+    | [\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]
+    """,
+    re.VERBOSE,
+)
+# Characters that reorder or hide text are shown by their number.
+_HIDDEN = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_STYLES = {1: "bold", 2: "faint", 3: "italic", 4: "underline", 9: "struck"}
+_ENDS = {22: ("bold", "faint"), 23: ("italic",), 24: ("underline",), 29: ("struck",)}
+_LEVELS = (0, 95, 135, 175, 215, 255)
+# The sixteen colours as terminals show them, for the nearest one of a 256-colour or true-colour value.
+_SIXTEEN = (
+    (0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0), (0, 0, 170), (170, 0, 170), (0, 170, 170), (170, 170, 170),
+    (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255), (255, 85, 255), (85, 255, 255),
+    (255, 255, 255),
+)  # fmt: skip
+_OUTCOME = re.compile(r"^(ok|changed|failed|fatal|skipping|unreachable): \[")
+_OUTCOMES = {
+    "ok": "ok",
+    "unchanged": "ok",
+    "changed": "changed",
+    "failed": "failed",
+    "fatal": "failed",
+    "unreachable": "failed",
+    "skipping": "skipped",
+    "skipped": "skipped",
+}
+
+Part = tuple[str, str]
+
+
+class Shown(TypedDict):
+    """One line as the page's script gets it."""
+
+    run: int
+    number: int
+    sort: str
+    task: str
+    status: str
+    at: str
+    parts: list[Part]
+    cut: int
+
+
+@dataclass(slots=True)
+class _Style:
+    """The SGR state while a line is read."""
+
+    on: set[str] = field(default_factory=set)
+    foreground: str = ""
+    background: str = ""
+
+    def classes(self) -> str:
+        names = [f"a-{name}" for name in sorted(self.on)]
+        return " ".join([*names, *filter(None, (self.foreground, self.background))])
+
+    def apply(self, codes: Iterator[int]) -> None:
+        for code in codes:
+            if code == 0:
+                self.on, self.foreground, self.background = set(), "", ""
+            elif code in _STYLES:
+                self.on.add(_STYLES[code])
+            elif code in _ENDS:
+                self.on.difference_update(_ENDS[code])
+            else:
+                self._colour(code, codes)
+
+    def _colour(self, code: int, codes: Iterator[int]) -> None:
+        if 30 <= code <= 37:
+            self.foreground = f"f-{code - 30}"
+        elif 90 <= code <= 97:
+            self.foreground = f"f-{code - 82}"
+        elif 40 <= code <= 47:
+            self.background = f"b-{code - 40}"
+        elif 100 <= code <= 107:
+            self.background = f"b-{code - 92}"
+        elif code == 39:
+            self.foreground = ""
+        elif code == 49:
+            self.background = ""
+        elif code in (38, 48):
+            colour = _extended(codes)
+            if colour is not None and code == 38:
+                self.foreground = f"f-{colour}"
+            elif colour is not None:
+                self.background = f"b-{colour}"
+
+
+def _extended(codes: Iterator[int]) -> int | None:
+    """The nearest of the sixteen colours to `5;n` or `2;r;g;b`."""
+    mode = next(codes, 0)
+    if mode == 5:
+        number = next(codes, -1)
+        if 0 <= number < 16:
+            return number
+        if 16 <= number < 232:
+            cube = number - 16
+            return _nearest((_LEVELS[cube // 36], _LEVELS[cube // 6 % 6], _LEVELS[cube % 6]))
+        if 232 <= number < 256:
+            return _nearest((8 + 10 * (number - 232),) * 3)
+    elif mode == 2:
+        red, green, blue = (next(codes, 0) for _ in range(3))
+        return _nearest((red, green, blue))
+    return None
+
+
+def _nearest(colour: tuple[int, int, int]) -> int:
+    def distance(number: int) -> int:
+        return sum((a - b) ** 2 for a, b in zip(colour, _SIXTEEN[number], strict=True))
+
+    return min(range(16), key=distance)
+
+
+def plain(text: str) -> str:
+    """The text without escape sequences and control characters, for files and searching."""
+    return _ESCAPE.sub("", text)
+
+
+def parts(text: str) -> tuple[list[Part], int]:
+    """(The line as (classes, text) pairs, how many characters were left out). Escape sequences never pass."""
+    text = text.rstrip("\r\n")
+    text = text.rsplit("\r", 1)[-1] if "\r" in text and "\n" not in text else text.replace("\r", "")
+    found: list[Part] = []
+    style, room, at = _Style(), MAX_SHOWN, 0
+    for match in _ESCAPE.finditer(text):
+        room -= _add(found, style.classes(), text[at : match.start()][:room])
+        at = match.end()
+        sgr = match.group("sgr")
+        if sgr is not None:
+            style.apply(int(code[:4] or 0) for code in re.split("[;:]", sgr))
+        if room <= 0:
+            break
+    room -= _add(found, style.classes(), text[at:][:room])
+    cut = len(plain(text)) - MAX_SHOWN if room <= 0 else 0
+    return found, max(cut, 0)
+
+
+def _add(found: list[Part], classes: str, text: str) -> int:
+    if text:
+        found.append((classes, _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)))
+    return len(text)
+
+
+def status(sort: str, text: str, data: object) -> str:
+    """ok, changed, failed, skipped, or empty for a line that tells no outcome."""
+    told = data.get("status") if isinstance(data, dict) else None
+    if isinstance(told, str):
+        return _OUTCOMES.get(told, "")
+    match = _OUTCOME.match(plain(text[:400])) if sort in ("line", "note") else None
+    return _OUTCOMES[match[1]] if match else ""
+
+
+def shown(run: int, entry: dict[str, object] | Event) -> Shown:
+    """An event, from the database or as a stream carries it, as pages draw it."""
+    if isinstance(entry, Event):
+        entry = {
+            "number": entry.number,
+            "sort": entry.sort,
+            "task": entry.task,
+            "text": entry.text,
+            "data": entry.data,
+            "at": entry.at.isoformat(),
+        }
+    sort, data = str(entry.get("sort", "line")), entry.get("data")
+    text = str(entry.get("text") or "") or _words(data)
+    pieces, cut = parts(text)
+    return {
+        "run": run,
+        "number": int(str(entry["number"])),
+        "sort": sort,
+        "task": plain(str(entry.get("task") or ""))[:200],
+        "status": status(sort, text, data),
+        "at": str(entry.get("at") or ""),
+        "parts": pieces,
+        "cut": cut,
+    }
+
+
+def _words(data: object) -> str:
+    """A line for a resource event that has no text of its own."""
+    if not isinstance(data, dict):
+        return ""
+    reasons = data.get("reasons") or []
+    told = "; ".join(map(str, reasons)) if isinstance(reasons, list) else str(reasons)
+    return f"{data.get('status', '')}: {data.get('path', '')}" + (f": {told}" if told else "")
+
+
+@dataclass(slots=True)
+class Fold:
+    """Consecutive lines of one task."""
+
+    task: str
+    lines: list[Shown]
+    begins: bool  # false: the task's beginning lies before this page
+    seconds: float = 0.0
+    open: bool = False
+
+    @property
+    def first(self) -> int:
+        return self.lines[0]["number"]
+
+    def count(self, outcome: str) -> int:
+        return sum(1 for line in self.lines if line["status"] == outcome)
+
+    @property
+    def counts(self) -> str:
+        told = [f"{self.count(one)} {one}" for one in ("failed", "changed") if self.count(one)]
+        return ", ".join([*told, f"{len(self.lines)} line{'s' if len(self.lines) > 1 else ''}"])
+
+    @property
+    def status(self) -> str:
+        outcomes = {line["status"] for line in self.lines}
+        return next((one for one in ("failed", "changed", "ok", "skipped") if one in outcomes), "")
+
+
+@dataclass(slots=True)
+class Page:
+    """A stretch of a run's log without gaps, oldest first."""
+
+    folds: list[Fold]
+    first: int
+    last: int  # 0: nothing stored yet
+    stored: int
+
+    @property
+    def has_earlier(self) -> bool:
+        return self.first > 1
+
+    @property
+    def has_later(self) -> bool:
+        return self.last < self.stored
+
+
+def stored(run_id: int) -> int:
+    """The number of the last event in the database."""
+    return Event.objects.filter(run_id=run_id).order_by("-number").values_list("number", flat=True).first() or 0
+
+
+def page(run: Run, *, before: int = 0, after: int = 0, line: int = 0, size: int = PAGE) -> Page:
+    """The log's end; or what lies before or after a number; or around a line."""
+    last = stored(run.pk)
+    if line:
+        after = max(line - size // 2, 0)
+    rows = Event.objects.filter(run=run)
+    if after or line:
+        events = list(rows.filter(number__gt=after).order_by("number")[:size])
+    else:
+        rows = rows.filter(number__lt=before) if before else rows
+        events = list(rows.order_by("-number")[:size])[::-1]
+    if not events:
+        return Page([], 0, 0, last)
+    lines = [shown(run.pk, event) for event in events]
+    folds = fold(lines)
+    for one in folds:
+        one.open = one.status in ("failed", "changed") or not one.task
+    if folds and lines[-1]["number"] == last and run.is_open:
+        folds[-1].open = True
+    if line:
+        for one in folds:
+            one.open = one.open or any(found["number"] == line for found in one.lines)
+    return Page(folds, lines[0]["number"], lines[-1]["number"], last)
+
+
+def fold(lines: Iterable[Shown]) -> list[Fold]:
+    """Lines grouped by task, each with how long it took, up to the next task's first line."""
+    folds: list[Fold] = []
+    for line in lines:
+        if folds and folds[-1].task == line["task"] and line["sort"] != "task":
+            folds[-1].lines.append(line)
+        else:
+            folds.append(Fold(line["task"], [line], begins=line["sort"] == "task" or line["number"] == 1))
+    for this, later in zip(folds, [*folds[1:], None], strict=True):
+        end = later.lines[0] if later else this.lines[-1]
+        this.seconds = max(_at(end["at"]) - _at(this.lines[0]["at"]), 0.0)
+    if len(folds) > 1:
+        for one in folds[1:]:
+            one.begins = True
+    return folds
+
+
+def _at(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def search(run: Run, words: str) -> tuple[int, list[int]]:
+    """(How many lines of the whole stored log hold the words, the numbers of the first ones)."""
+    rows = Event.objects.filter(run=run, text__icontains=words)
+    return rows.count(), list(rows.order_by("number").values_list("number", flat=True)[:MAX_FOUND])
+
+
+def text_chunks(run: Run, *, after: int = 0, size: int = 2000) -> tuple[str, int]:
+    """(The next lines of the log as a text file, the number to go on from; 0 at the end)."""
+    events = list(Event.objects.filter(run=run, number__gt=after).order_by("number")[:size])
+    text = "".join(_file_line(event) for event in events)
+    return text, events[-1].number if len(events) == size else 0
+
+
+def _file_line(event: Event) -> str:
+    words = plain(event.text.rstrip("\r\n").replace("\r", "")) or plain(_words(event.data))
+    return f"{event.at.isoformat(timespec='milliseconds')} {words}\n"
+
+
+def failure(run: Run) -> Shown | None:
+    """The last line that tells of a failure among the run's last thousand events."""
+    events = Event.objects.filter(run=run).order_by("-number")[:PAGE]
+    lines = (shown(run.pk, event) for event in events)
+    return next((line for line in lines if line["status"] == "failed"), None)
+
+
+def lines_html(lines: Iterable[Shown], *, address: str) -> SafeString:
+    """The lines as markup, each with its permalink. Built by format_html only: nothing of an event is ever markup."""
+    return format_html_join(
+        "",
+        '<div class="ln" id="r{}-l{}" data-number="{}" data-status="{}" data-sort="{}">'
+        '<a class="ln-n" href="{}?line={}#r{}-l{}" aria-label="Line {}">{}</a><time class="ln-at" datetime="{}">{}</time>'
+        '<span class="ln-text">{}{}</span></div>',
+        (
+            (
+                line["run"],
+                line["number"],
+                line["number"],
+                line["status"],
+                line["sort"],
+                address,
+                line["number"],
+                line["run"],
+                line["number"],
+                line["number"],
+                line["number"],
+                line["at"],
+                line["at"][11:19],
+                format_html_join("", '<span class="{}">{}</span>', line["parts"]),
+                _cut(line["cut"]),
+            )
+            for line in lines
+        ),
+    )
+
+
+def _cut(count: int) -> SafeString | str:
+    return format_html('<i class="ln-cut"> … {} more characters in the download</i>', count) if count else ""
