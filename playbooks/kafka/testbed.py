@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +109,18 @@ def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
 
     entry = ConfigEntry("retention.ms", str(HOUR), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, spec["name"], incremental_configs=[entry])
-    [done] = _client(testbed).incremental_alter_configs([resource]).values()
+    client = _client(testbed)  # held until the answer is there, as its end cancels what it was asked
+    [done] = client.incremental_alter_configs([resource]).values()
     done.result(SECONDS)
 
 
 def remove(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    [done] = _client(testbed).delete_topics([spec["name"]]).values()
-    with contextlib.suppress(Exception):
+    from confluent_kafka import KafkaError, KafkaException
+
+    client = _client(testbed)
+    [done] = client.delete_topics([spec["name"]]).values()
+    try:
         done.result(SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise

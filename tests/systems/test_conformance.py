@@ -145,7 +145,8 @@ def test_a_hundred_resources_go_in_one_play(stage, kind):
 @every_kind
 def test_one_failing_resource_does_not_hide_the_others(stage, kind):
     good = [kind.resource(), kind.resource()]
-    bad = [kind.resource(__ansible_unsafe="x")]
+    twin = {**kind.resource(), "spec": good[0]["spec"]}  # names the same thing on the system
+    bad = [kind.resource(__ansible_other="x"), twin]
     if kind.example.refused:
         bad.append(kind.resource(**kind.example.refused))
     played = stage.play(replaced=[good[0], *bad, good[1]])
@@ -201,16 +202,15 @@ def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
             resource = kind.resource()
             put(resource["spec"], place, value)
             resources.append((resource, place, value))
-    with_keys = kind.resource()
-    with_keys["spec"]["__ansible_vault"] = "x"
-    nested = kind.resource()
-    nested["spec"]["settings"] = {"__ansible_unsafe": "{{ 7 * 7 }}"}
+    reserved = kind.resource(settings={"__ansible_other": "{{ 7 * 7 }}"})
+    harmless = kind.resource()
 
-    played = stage.play(replaced=[*(resource for resource, _, _ in resources), with_keys, nested])
+    played = stage.play(replaced=[*(resource for resource, _, _ in resources), reserved, harmless])
 
     assert not marker.exists()
     assert len(played.resources) == len(resources) + 2
-    assert played.of(with_keys)["status"] == played.of(nested)["status"] == "failed"
+    assert played.of(reserved)["status"] == "failed"
+    assert played.of(harmless)["status"] == "ok"
     for resource, place, value in resources:
         event = played.of(resource)
         if event["status"] == "ok":
@@ -224,6 +224,16 @@ def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
             assert "\n" not in event["message"]
     stage.play(deleted=[resource for resource, _, _ in resources if played.of(resource)["status"] == "ok"])
     assert not marker.exists()
+
+
+@every_kind
+@pytest.mark.parametrize("key", ["__ansible_unsafe", "__ansible_vault", "__ansible_type"])
+def test_a_key_that_ansible_would_obey_stops_the_play_before_anything_is_done(stage, kind, key):
+    resource = kind.resource()
+    played = stage.play(replaced=[resource, kind.resource(settings={key: "{{ 7 * 7 }}"})])
+    assert played.code != 0
+    assert played.changed == []
+    assert stage.read(resource) is None
 
 
 @every_kind
@@ -246,7 +256,7 @@ def test_no_secret_is_seen_in_output_events_arguments_or_environments(stage, kin
     try:
         outputs = [
             stage.play(replaced=[resource], options=["-vvvv"]),
-            stage.play(replaced=[kind.resource(__ansible_x="y")], options=["-vvvv"]),
+            stage.play(replaced=[kind.resource(__ansible_other="y")], options=["-vvvv"]),
             stage.play(deleted=[resource], options=["-vvvv"]),
         ]
     finally:

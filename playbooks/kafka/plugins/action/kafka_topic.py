@@ -26,6 +26,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Resource,
     Spec,
     SystemDown,
+    shown,
 )
 
 HOUR = 3_600_000
@@ -59,6 +60,8 @@ def configs_of(spec: Spec) -> dict[str, str]:
     """Kafka's settings for a spec; what is not in it is not overridden on the topic."""
     settings: Any = spec.get("settings") or {}
     compaction: Any = spec.get("compaction") or {}
+    if spec["cleanup_policy"] not in POLICIES:
+        raise Refused(f"cleanup_policy: {shown(spec['cleanup_policy'])} is none of {', '.join(POLICIES)}.")
     configs = {
         "cleanup.policy": POLICIES[str(spec["cleanup_policy"])],
         "retention.ms": str(int(str(spec["retention_hours"])) * HOUR),
@@ -192,6 +195,10 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         }
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
+        for name, value in configs_of(resource.spec).items():
+            # librdkafka takes C strings: what follows a NUL would be lost without a word.
+            if not value.isprintable():
+                raise Refused(f"{name}: {shown(value)} holds characters that no setting of Kafka may have.")
         after, _ = spec_of(
             str(resource.spec["name"]),
             int(str(resource.spec["partitions"])),

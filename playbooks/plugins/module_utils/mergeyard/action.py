@@ -23,6 +23,7 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
     pair_deleted,
     pair_replaced,
     refusal,
+    shown,
 )
 from ansible.plugins.action import ActionBase
 
@@ -219,6 +220,9 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
             except Refused as refused:
                 outcome.before = found.spec if found else None
                 outcome.fail(str(refused))
+            except (KeyError, TypeError, ValueError) as error:
+                outcome.before = found.spec if found else None
+                outcome.fail(f"Its spec is not one of a {self.KIND} ({type(error).__name__}: {shown(str(error))}).")
 
     def written(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
         open_ones = {id(outcome): outcome for outcome in outcomes}

@@ -110,6 +110,8 @@ def refusal(resource: Resource, seen: set[Identity], identity: Identity) -> str:
         return f"The key {shown(key)} is reserved; use another one."
     if any(not isinstance(part, str) or not part for part in identity):
         return "The resource has no name on the system."
+    if not all(str(part).isprintable() for part in identity):
+        return f"{shown('/'.join(map(str, identity)))} holds characters that no name on a system may have."
     if identity in seen:
         return f"{shown('/'.join(map(str, identity)))} is named twice in this work; keep one of the documents."
     seen.add(identity)

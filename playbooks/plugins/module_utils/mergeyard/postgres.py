@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from ansible.module_utils.mergeyard.action import ResourceAction  # type: ignore[import-not-found]
-from ansible.module_utils.mergeyard.pairing import Outcome, SystemDown  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.pairing import Outcome, Refused, SystemDown, shown  # type: ignore[import-not-found]
 from psycopg import sql
 
 MARKER = "Managed by Mergeyard: "
@@ -23,6 +23,12 @@ def marker_of(comment: str | None) -> str | None:
 def settings_of(config: list[str] | None) -> dict[str, str]:
     """PostgreSQL keeps them as name=value; sorted, so that their order never looks like a change."""
     return dict(sorted((name, value) for name, _, value in (entry.partition("=") for entry in config or [])))
+
+
+def fit(name: str) -> None:
+    """PostgreSQL cuts a longer identifier short without a word, and so would take another thing for it."""
+    if len(name.encode(errors="replace")) > 63:
+        raise Refused(f"{shown(name)} is longer than the 63 bytes that a name in PostgreSQL may have.")
 
 
 def said(error: psycopg.Error) -> str:
@@ -80,6 +86,8 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
                         self.change(outcome)
             except psycopg.Error as error:
                 failure = said(error)
+            except UnicodeEncodeError:
+                failure = "It holds characters that cannot be sent to PostgreSQL."
             yield outcome, failure
             if self.database.closed:
                 raise SystemDown("The connection to PostgreSQL was lost.")

@@ -11,7 +11,7 @@ from ansible import constants
 ansible.module_utils.__path__[:] = [*dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])]
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
-from ansible.module_utils.mergeyard.postgres import PostgresAction, marker_of, settings_of  # noqa: E402
+from ansible.module_utils.mergeyard.postgres import PostgresAction, fit, marker_of, settings_of  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 UNFINISHED = "mergeyard-unfinished-"
@@ -51,6 +51,8 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
         spec = resource.spec
+        fit(str(spec["name"]))
+        fit(str(spec["owner"]))
         settings: Any = spec["settings"]
         for name in ("encoding", "locale"):
             if found is not None and found.marker and found.spec[name] != spec[name]:

@@ -19,7 +19,7 @@ from ansible import constants
 ansible.module_utils.__path__[:] = [*dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])]
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
-from ansible.module_utils.mergeyard.postgres import PostgresAction, marker_of, settings_of  # noqa: E402
+from ansible.module_utils.mergeyard.postgres import PostgresAction, fit, marker_of, settings_of  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 SELECT = """
@@ -89,6 +89,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
         spec = resource.spec
+        fit(str(spec["name"]))
         if not self.password(resource.path) and not self.check:
             raise Refused("The password of the role could not be read; see where its secret is kept.")
         if "valid_until" in spec:
