@@ -13,7 +13,7 @@ from yaml import CBaseLoader, CollectionNode, MappingNode, Node, ScalarNode, Seq
 
 from changes.comparing import named, naming_field, same
 from changes.documents import canonical_json
-from changes.reading import InvalidFile, Json, read_yaml
+from changes.reading import InvalidFile, Json, one_number, read_yaml
 from changes.rendering import after_dash, after_key, block, flow, render, text
 
 __all__ = ["render", "update_text"]
@@ -39,6 +39,7 @@ def update_text(before: str, document: dict[str, Json]) -> str:
         return update_text(before.replace("\r\n", "\n"), document).replace("\n", "\r\n")
     if before and not before.endswith("\n"):
         before += "\n"
+    document = {key: one_number(value) for key, value in document.items()}
     try:
         old = _read(before)
     except InvalidFile as error:
@@ -71,7 +72,7 @@ def _edited(before: str, old: Json, new: Json) -> str:
     except _Unfit:
         return render(new)
     # From the last to the first, so that positions hold; of two at one position the first written comes first.
-    for splice in sorted(editor.splices[::-1], key=lambda splice: (-splice.start, -splice.end)):
+    for _, _, _, splice in sorted(((s.start, s.end, n, s) for n, s in enumerate(editor.splices)), reverse=True):
         before = before[: splice.start] + splice.text + before[splice.end :]
     return before
 

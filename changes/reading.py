@@ -72,6 +72,20 @@ class Tree:
     lines: dict[str, int]
 
 
+def one_number(value: Json) -> Json:
+    """The same data with numbers as the reader gives them: equal numbers are one value, 6.0 is 6."""
+    if isinstance(value, float):
+        return _integer_if_whole(value)
+    if isinstance(value, list):
+        return [one_number(item) for item in value]
+    return {key: one_number(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _integer_if_whole(value: float) -> int | float:
+    whole = math.isfinite(value) and value.is_integer() and abs(value) <= EXACT_INTEGER
+    return int(value) if whole else value
+
+
 def join(parent: str, key: str | int) -> str:
     return f"{parent}.{key}" if parent else str(key)
 
@@ -254,7 +268,7 @@ class _Reader:
         return BOOLEANS.get(text, text)
 
     def number(self, text: str, event: Event, field: str) -> Json:
-        """A plain scalar that may be a number. Equal numbers are one value: 6.0 reads as 6."""
+        """A plain scalar that may be a number. 6.0 reads as 6."""
         line = _line(event)
         value: int | float
         if INTEGER.fullmatch(text):
@@ -262,9 +276,7 @@ class _Reader:
         elif OCTAL.fullmatch(text) or HEXADECIMAL.fullmatch(text):
             value = int(text, 0) if len(text) <= 24 else MAX_INTEGER + 1
         elif FLOAT.fullmatch(text):
-            value = float(text)
-            if math.isfinite(value) and value.is_integer() and abs(value) <= EXACT_INTEGER:
-                value = int(value)
+            value = _integer_if_whole(float(text))
         elif NOT_FINITE.fullmatch(text):
             value = math.inf
         else:
