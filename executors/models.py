@@ -38,6 +38,7 @@ class Cursor(models.Model):
 
     sha = models.CharField(max_length=40)
     position = models.BigIntegerField(default=0)
+    alarm = models.TextField(blank=True, default="")  # why nothing is discovered, as a sentence; empty if all is well
 
 
 class Rollout(models.Model):

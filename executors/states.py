@@ -53,7 +53,8 @@ _R = RunState
 RUN_MOVES: dict[str, frozenset[str]] = {
     _R.STARTING: frozenset({_R.RUNNING, _R.ERRORED, _R.INTERRUPTED, _R.CANCELLED}),
     _R.RUNNING: frozenset({_R.SUCCEEDED, _R.FAILED, _R.ERRORED, _R.INTERRUPTED, _R.CANCELLED}),
-} | {state: frozenset() for state in RunState if state not in RUN_OPEN}
+}
+RUN_MOVES.update({state: frozenset() for state in RunState if state not in RUN_OPEN})
 
 
 class ResultState(TextChoices):

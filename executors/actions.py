@@ -1,0 +1,77 @@
+"""Owns what a person may do to work: try a failed item again, cancel one that waits or runs.
+
+Each verb asks for the rights itself. It must not know pages, Ansible or git.
+"""
+
+from django.db import transaction
+from django.db.models import Q
+
+from changes.documents import Address, InvalidFile
+from changes.models import ChangeRequest, User
+from changes.rights import rights_of
+from executors import queues
+from executors.claim import announce, move_if
+from executors.models import WorkItem
+from executors.results import revive_dependents, skip_dependents
+from executors.states import ITEM_READY, ITEM_RETRYABLE, ItemState
+
+
+class Refused(Exception):
+    """One sentence that says why, and who could."""
+
+
+def may_act(item: WorkItem, user: User) -> bool:
+    """Members of the teams whose resources these are or who asked, owners of the system, the platform team."""
+    rights = rights_of(user)
+    teams = set()
+    for path in item.resources.values_list("path", flat=True).iterator():
+        try:
+            teams.add(Address.parse(path).team)
+        except InvalidFile:
+            continue
+    number = item.rollout.commit.change_request_id
+    asked = number is not None and ChangeRequest.objects.filter(pk=number, requester=user).exists()
+    return asked or rights.can_see_logs(teams=teams, systems=[item.system])
+
+
+def retry(item: WorkItem, user: User) -> None:
+    """Try an ended item again, and with it what was skipped because of it. Raises Refused."""
+    _check(item, user, "retry")
+    why = f"{user.shown_name} tries it again."
+    with transaction.atomic():
+        if item.state not in ITEM_RETRYABLE:
+            raise Refused(f"This work is {item.state}; only failed, cancelled or parked work can be tried again.")
+        if not move_if(
+            item, ItemState.WAITING, where=Q(), why=why, who=user, attempts=0, cancel_requested=False, lease_until=None
+        ):
+            raise Refused("Somebody else acted on this work in the same moment; look at it again.")
+        revive_dependents(item)
+    queues.wake()
+
+
+def cancel(item: WorkItem, user: User) -> None:
+    """Cancel an item: at once if it waits, by its worker within seconds if it runs. Raises Refused."""
+    _check(item, user, "cancel")
+    why = f"Cancelled by {user.shown_name}."
+    with transaction.atomic():
+        if item.state in ITEM_READY and move_if(item, ItemState.CANCELLED, where=Q(), why=why, who=user):
+            skip_dependents(item)
+        elif not _ask_worker(item):
+            raise Refused("This work has ended, so there is nothing to cancel.")
+    queues.wake()
+
+
+def _ask_worker(item: WorkItem) -> bool:
+    running = WorkItem.objects.filter(pk=item.pk, state=ItemState.RUNNING)
+    if not running.update(cancel_requested=True):
+        return False
+    announce(item)
+    return True
+
+
+def _check(item: WorkItem, user: User, verb: str) -> None:
+    if not may_act(item, user):
+        raise Refused(
+            f"You may not {verb} this work: that is for the teams whose resources these are, "
+            f"the owners of {item.system} and the platform team."
+        )

@@ -1,0 +1,250 @@
+"""Owns one play from start to end: the runner's process, what it prints, what its resource modules report.
+
+Text goes to `on_line`, reports to `on_report`, from threads of its own; neither may raise. It must not know work items
+or the database.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from executors.ansible import runner_process
+from executors.ansible.attempt import Attempt
+from executors.ansible.sandbox import MARK, SHARED, View, containment, environment, wrapper
+from executors.inventory import INVENTORY, Handover
+
+log = logging.getLogger(__name__)
+
+MAX_REPORT = 8_000_000  # bytes of one line of a resource module: a document is at most 1 MB, before and after
+MAX_TROUBLE = 20_000
+
+Line = Callable[[str, str, str], None]  # sort, task, text
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to play: the system type's folder, the content of the attempt's files, directories it may write to."""
+
+    folder: Path
+    handover: Handover
+    writable: tuple[Path, ...] = ()
+    playbook: str = "apply.yml"
+    check: bool = False
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the play ended. `began`: Ansible itself was reached. `trouble`: what the runner's process said."""
+
+    code: int | None = None
+    began: bool = False
+    trouble: str = ""
+    tail: list[str] = field(default_factory=list)
+
+
+class Play:
+    """Start it in the thread that lives as long as the worker: the play ends with that thread."""
+
+    def __init__(self, attempt: Attempt, order: Order, *, on_line: Line, on_report: Report) -> None:
+        self.attempt, self.order = attempt, order
+        self.on_line, self.on_report = on_line, on_report
+        self.ended = threading.Event()
+        self.ending = Ending()
+        self._process: subprocess.Popen[str] | None = None
+        self._threads: list[threading.Thread] = []
+        self._wake, self._woken = os.pipe()
+
+    def start(self, *, on_end: Callable[[], None]) -> None:
+        self.on_end = on_end
+        attempt, order = self.attempt, self.order
+        attempt.write_json("play/item.json", order.handover.item)
+        attempt.write_json("play/secrets.json", order.handover.secrets)
+        inventory = attempt.write("play/inventory/hosts", INVENTORY)
+        contained = containment().works
+        variables = environment(order.folder, attempt.play, ident=runner_process.IDENT, contained=contained)
+        if not contained:
+            (attempt.play / "home").mkdir(mode=0o700)
+        view = View((order.folder, SHARED), (attempt.play, *order.writable), variables)
+        attempt.write("bin/ansible-playbook", wrapper(view, chdir=attempt.play), mode=0o700)
+        path = f"{attempt.bin}:/usr/bin:/bin"
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-u", runner_process.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": path, "LANG": "C.UTF-8", "HOME": str(attempt.play), "TMPDIR": str(attempt.play)},
+            cwd=attempt.play,
+            text=True,
+            errors="replace",
+        )
+        reports = os.open(attempt.events, os.O_RDWR | os.O_NONBLOCK)  # for writing too: no end of file between writers
+        for loop in (self._read_output, self._read_trouble, lambda: self._read_reports(reports)):
+            self._threads.append(threading.Thread(target=loop, daemon=True))
+        self._send(
+            {
+                "parent": os.getpid(),
+                "directory": str(attempt.play),
+                "playbook": str(order.folder / order.playbook),
+                "inventory": str(inventory),
+                "variables": {"mergeyard_dir": str(attempt.play)},
+                "path": path,
+                "check": order.check,
+            }
+        )
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        process = self._started()
+        with contextlib.suppress(BrokenPipeError):  # it is dead already: the output's end says so
+            stdin = _pipe(process.stdin)
+            stdin.write(json.dumps(message) + "\n")
+            stdin.close()
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise RuntimeError("The play was not started.")
+        return self._process
+
+    def kill(self) -> None:
+        """Nothing of the play lives afterwards: the kernel ends the sandbox with the process that started it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+        if not containment().works:
+            kill_marked(str(self.attempt.play))
+
+    def wait(self) -> Ending:
+        """After `ended` or `kill`: everything that was printed and reported has been handed on."""
+        if self._process is None:
+            return self.ending
+        output, trouble, reports = self._threads
+        output.join()
+        trouble.join()
+        self._process.wait()
+        if not containment().works:
+            kill_marked(str(self.attempt.play))
+        os.write(self._woken, b".")
+        reports.join()
+        os.close(self._wake)
+        os.close(self._woken)
+        return self.ending
+
+    def _read_output(self) -> None:
+        try:
+            for line in _pipe(self._started().stdout):
+                self._heard(json.loads(line))
+        except (OSError, ValueError) as error:
+            self.ending.trouble += f"reading the runner's output: {error}\n"
+        finally:
+            self.ended.set()
+            self.on_end()
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if "status" in message:
+            self.ending.code = message["code"]
+            return
+        event, text = message["event"], message["text"]
+        self.ending.began |= event == "playbook_on_play_start"
+        task = message["task"]
+        if event in ("playbook_on_task_start", "playbook_on_handler_task_start"):
+            self.on_line("task", task, task)
+            return
+        for line in text.splitlines():
+            if line.strip():
+                self.ending.tail = [*self.ending.tail[-19:], line]
+                self.on_line("line", task, line)
+
+    def _read_trouble(self) -> None:
+        for line in _pipe(self._started().stderr):
+            self.ending.trouble = (self.ending.trouble + line)[-MAX_TROUBLE:]
+
+    def _read_reports(self, pipe: int) -> None:
+        buffer = _Lines(self._reported, self.on_line)
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        last = False
+        try:
+            while not last:
+                last = any(ready == self._wake for ready, _ in poll.poll())
+                while data := _read(pipe):
+                    buffer.feed(data)
+            buffer.end()
+        finally:
+            os.close(pipe)
+
+    def _reported(self, line: bytes) -> None:
+        try:
+            report = json.loads(line)
+        except (ValueError, RecursionError):
+            report = None
+        if isinstance(report, dict):
+            self.on_report(report)
+        else:
+            self.on_line("note", "", "A module of the playbook reported something that is not JSON; it is left out.")
+
+
+class _Lines:
+    """Bytes in, whole lines out; a line without an end is dropped beyond MAX_REPORT."""
+
+    def __init__(self, line: Callable[[bytes], None], note: Line) -> None:
+        self.line, self.note = line, note
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.dropping = False
+
+    def feed(self, data: bytes) -> None:
+        *whole, rest = data.split(b"\n")
+        for piece in whole:
+            self._add(piece)
+            self.end()
+        self._add(rest)
+
+    def _add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self.size > MAX_REPORT:
+            self.dropping, self.parts = True, []
+        elif not self.dropping:
+            self.parts.append(piece)
+
+    def end(self) -> None:
+        line, dropped = b"".join(self.parts), self.dropping
+        self.parts, self.size, self.dropping = [], 0, False
+        if dropped:
+            self.note("note", "", f"A module of the playbook reported more than {MAX_REPORT} bytes; it is left out.")
+        elif line.strip():
+            self.line(line)
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    if pipe is None:
+        raise RuntimeError("The runner's process has no pipe.")
+    return pipe
+
+
+def _read(pipe: int) -> bytes:
+    try:
+        return os.read(pipe, 65536)
+    except BlockingIOError:
+        return b""
+
+
+def kill_marked(directory: str) -> None:
+    """End every process that carries an attempt's mark: without a sandbox the kernel does not do it for us."""
+    mark = f"{MARK}={directory}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)

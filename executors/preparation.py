@@ -1,0 +1,150 @@
+"""Owns what a claimed item needs before its play: blobs to documents, secrets to values, the system as main has it.
+
+The system's declaration is read from main as it was last discovered, not from the item's own commit: a connection that
+was mended since is used. A file that an unapproved commit changed is refused. It must not know Ansible or the queue.
+"""
+
+from dataclasses import dataclass, field
+
+from changes.catalog import catalog
+from changes.declarations import System, parse_system, parse_team
+from changes.documents import Document, InvalidFile, SecretRef, parse_document
+from changes.kinds import SystemType
+from changes.repository import RepositoryError, state
+from changes.secret_rules import is_under
+from executors import secrets
+from executors.inventory import Assigned, Handover, hand_over, reserved_key
+from executors.models import Commit, Cursor, ItemResource, WorkItem
+
+HISTORY = 1
+
+
+class CannotPrepare(Exception):
+    """The item cannot be run as things stand, and a person can mend it; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A play's input. `refused` are resources that are left out of it, each with the reason."""
+
+    system_type: SystemType
+    handover: Handover
+    local_paths: tuple[str, ...]
+    rows: tuple[ItemResource, ...]
+    refused: dict[str, str]
+    masker: secrets.Masker
+
+
+@dataclass(slots=True)
+class _Values:
+    """Secrets resolved so far, for the masker."""
+
+    known: list[str] = field(default_factory=list)
+
+    def resolve(self, ref: str, *, generate: bool = False) -> str:
+        value = secrets.resolve(ref, generate=generate)
+        self.known.append(value)
+        return value
+
+
+def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
+    """Raises CannotPrepare when nothing of the item can be run."""
+    system = _system(item)
+    system_type = catalog().types.get(system.type)
+    if system_type is None:
+        raise CannotPrepare(f"{system.name} is of the type {system.type}, which this worker's catalogue does not have.")
+    problems = system_type.connection_problems(system.connection)
+    if problems:
+        raise CannotPrepare(f"The connection of {system.name} is not valid: {problems[0].message}")
+    values = _Values()
+    try:
+        system_secrets = {name: values.resolve(ref) for name, ref in system.secrets.items()}
+    except secrets.CannotResolve as error:
+        raise CannotPrepare(str(error)) from error
+    assigned: list[Assigned] = []
+    refused: dict[str, str] = {}
+    prefixes: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        try:
+            assigned.append(_assigned(row, system_type, values, prefixes))
+        except (CannotPrepare, secrets.CannotResolve) as error:
+            refused[row.path] = str(error)
+    kinds = {name: catalog().kinds[name] for name in system_type.kinds}
+    handover = hand_over(system, assigned, system_type=system_type, kinds=kinds, secrets=system_secrets)
+    paths = system_type.local_paths(system.connection)
+    return Prepared(system_type, handover, paths, tuple(rows), refused, secrets.Masker(values.known))
+
+
+def _system(item: WorkItem) -> System:
+    path = f"systems/{item.system}.yml"
+    cursor = Cursor.objects.get(pk=1)
+    for commit in (cursor.sha, item.rollout.commit.sha, *state().info(item.rollout.commit.sha).parents[:1]):
+        data = _approved(path, commit)
+        if data is not None:
+            try:
+                return parse_system(path, data)
+            except InvalidFile as error:
+                raise CannotPrepare(str(error.problems[0])) from error
+    raise CannotPrepare(f"The system {item.system} is not declared: there is no {path} on main.")
+
+
+def _approved(path: str, commit: str) -> bytes | None:
+    """A file as it is at a commit, unless the last commit that changed it was never approved."""
+    repository = state()
+    data = repository.read(commit, path)
+    if data is not None and Commit.objects.filter(quarantined=True).exists():
+        last = repository.commits_touching(path, limit=HISTORY, until=commit)
+        shas = [info.sha for info in last]
+        if Commit.objects.filter(sha__in=shas, quarantined=True).exists():
+            raise CannotPrepare(
+                f"{path} was changed by commit {shas[0][:10]} without an approved change request; "
+                "propose that change again, or one that takes it back."
+            )
+    return data
+
+
+def _assigned(
+    row: ItemResource, system_type: SystemType, values: _Values, prefixes: dict[str, tuple[str, ...]]
+) -> Assigned:
+    document = _document(row)
+    address = document.address
+    if address.kind not in system_type.kinds:
+        raise CannotPrepare(f"{address.kind} is not a kind that systems of the type {system_type.name} have.")
+    if key := reserved_key(document.spec):
+        raise CannotPrepare(f"The key {key} is reserved; use another one.")
+    if row.operation == "delete":
+        return Assigned(document, deleted=True)
+    problems = catalog().kinds[address.kind].problems(document.spec, file=row.path, name=address.name)
+    if problems:
+        raise CannotPrepare(str(problems[0]))
+    if document.secrets and address.team not in prefixes:
+        prefixes[address.team] = _prefixes(address.team)
+    found = {
+        name: _secret(secret, values, allowed=prefixes[address.team], team=address.team)
+        for name, secret in document.secrets.items()
+    }
+    return Assigned(document, deleted=False, secrets=found)
+
+
+def _document(row: ItemResource) -> Document:
+    try:
+        return parse_document(row.path, state().read_blob(row.blob))
+    except InvalidFile as error:
+        raise CannotPrepare(str(error.problems[0])) from error
+    except (RepositoryError, ValueError) as error:
+        raise CannotPrepare(f"The document {row.path} cannot be read: {error}.") from error
+
+
+def _prefixes(team: str) -> tuple[str, ...]:
+    path = f"teams/{team}.yml"
+    data = _approved(path, Cursor.objects.get(pk=1).sha)
+    try:
+        return parse_team(path, data).secret_prefixes if data is not None else ()
+    except InvalidFile as error:
+        raise CannotPrepare(str(error.problems[0])) from error
+
+
+def _secret(secret: SecretRef, values: _Values, *, allowed: tuple[str, ...], team: str) -> str:
+    if not any(is_under(secret.ref, prefix) for prefix in allowed):
+        raise CannotPrepare(f"{team} may not use {secret.ref}: it is under none of the team's secret_prefixes.")
+    return values.resolve(secret.ref, generate=secret.generate)

@@ -1,0 +1,178 @@
+"""Owns the queue: the only importer of rq and django-rq, and of the connection to Redis or Valkey.
+
+Jobs carry the name of a system and nothing else. The database is the record: a job that is lost is enqueued again by
+the controller, a job that comes twice finds nothing to claim. A key per system keeps a second job from being queued
+while one still waits; it expires, so a job that died between queue and worker holds nothing up.
+"""
+
+import functools
+import logging
+from typing import Any
+
+import django_rq
+import redis as redis_client
+from django.conf import settings
+from django.db import close_old_connections
+from rq import SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+log = logging.getLogger(__name__)
+
+CONTROLLER = "controller"
+ALLOWED = frozenset({"executors.jobs.run_system", "executors.jobs.reconcile"})
+QUEUED_SECONDS = 45  # how long a queued job is believed to be on its way
+FAILURE_SECONDS = 3600
+
+
+class QueueAway(Exception):
+    """Redis or Valkey cannot be reached, is loading or is full."""
+
+
+class NotAllowed(Exception):
+    """A job names a function that is none of ours."""
+
+
+class AllowedJob(Job):  # type: ignore[misc]
+    """Whoever can write to Redis can name any function, callback or address; only ours are ever looked up."""
+
+    @property
+    def func(self) -> Any:
+        if self.func_name not in ALLOWED or self.instance is not None:
+            raise NotAllowed(f"{str(self.func_name)[:100]!r} is not a job of Mergeyard")
+        return super().func
+
+    @property
+    def success_callback(self) -> None:
+        return None
+
+    @property
+    def failure_callback(self) -> None:
+        return None
+
+    @property
+    def stopped_callback(self) -> None:
+        return None
+
+    def restore(self, raw_data: Any) -> Any:
+        restored = super().restore(raw_data)
+        self.webhooks: list[Any] = []
+        return restored
+
+
+class ZoneWorker(SimpleWorker):  # type: ignore[misc]
+    """Runs jobs in its main thread: the play's guard ends the play with the thread that started it."""
+
+    def perform_job(self, *args: Any, **kwargs: Any) -> bool:
+        close_old_connections()
+        try:
+            return bool(super().perform_job(*args, **kwargs))
+        finally:
+            close_old_connections()
+
+
+@functools.cache
+def _connection(url: str) -> "redis_client.Redis[bytes]":
+    return redis_client.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+
+
+def redis() -> "redis_client.Redis[bytes]":
+    """This process's connection for short commands; also for the streams of events."""
+    return _connection(settings.MERGEYARD_REDIS_URL)
+
+
+def away(error: Exception) -> QueueAway:
+    return QueueAway(f"talking to the queue: {error}")
+
+
+Errors = (redis_client.RedisError, OSError)
+
+
+def _queue(name: str, *, connection: Any = None) -> Any:
+    return django_rq.get_queue(
+        name, connection=connection or redis(), job_class=AllowedJob, serializer=JSONSerializer, commit_mode="auto"
+    )
+
+
+def enqueue(system: str, zone: str) -> bool:
+    """Have a worker of the zone look for work of the system; False if one is on its way already."""
+    if f"zone-{zone}" not in settings.RQ_QUEUES:
+        log.error("No workers are configured for zone %s of system %s: add it to MERGEYARD_ZONES", zone, system)
+        return False
+    return _enqueue(f"zone-{zone}", "executors.jobs.run_system", key=_queued(system), args=(system,))
+
+
+def wake() -> bool:
+    """Have the controller look again now. Without a queue it looks by its own timer, so nothing is raised."""
+    try:
+        return _enqueue(CONTROLLER, "executors.jobs.reconcile", key=_queued(CONTROLLER + ":"), args=())
+    except QueueAway as error:
+        log.warning("The controller could not be woken: %s", error)
+        return False
+
+
+def _queued(what: str) -> str:
+    return f"mergeyard:queued:{what}"
+
+
+def _enqueue(name: str, function: str, *, key: str, args: tuple[str, ...]) -> bool:
+    try:
+        if not redis().set(key, "1", nx=True, ex=QUEUED_SECONDS):
+            return False
+        try:
+            _queue(name).enqueue_call(
+                function, args=args, timeout=-1, result_ttl=0, failure_ttl=FAILURE_SECONDS, ttl=FAILURE_SECONDS
+            )
+        except Errors:
+            redis().delete(key)
+            raise
+    except Errors as error:
+        raise away(error) from error
+    return True
+
+
+def arrived(system: str) -> None:
+    """The job is at a worker: from now on a new one may be queued. Called before the first claim."""
+    try:
+        redis().delete(_queued(system))
+    except Errors as error:
+        log.warning("The queue is away: %s", error)
+
+
+def wait_for_wake(seconds: float) -> bool:
+    """Wait until somebody wants the controller to look, at most so long. Raises QueueAway at once without a queue."""
+    try:
+        connection = django_rq.get_connection(CONTROLLER)
+        queue = _queue(CONTROLLER, connection=connection)
+        try:
+            found = queue.dequeue_any(
+                [queue], max(1, round(seconds)), connection=connection, job_class=AllowedJob, serializer=JSONSerializer
+            )
+            arrived(CONTROLLER + ":")
+            if found is None:
+                return False
+            found[0].delete()
+            return True
+        finally:
+            connection.close()
+    except Errors as error:
+        raise away(error) from error
+
+
+def worker(zone: str) -> ZoneWorker:
+    """A worker on exactly one queue: on two, RQ loses a job for ever if it dies after the pop."""
+    queue = _queue(f"zone-{zone}", connection=django_rq.get_connection(f"zone-{zone}"))
+    return ZoneWorker([queue], connection=queue.connection, job_class=AllowedJob, serializer=JSONSerializer)
+
+
+def warnings() -> list[str]:
+    """What would lose jobs or events in this server's configuration, as sentences; empty if nothing."""
+    try:
+        policy = redis().config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+    except redis_client.ResponseError:
+        return []  # managed servers forbid CONFIG
+    except Errors as error:
+        raise away(error) from error
+    if policy != "noeviction":
+        return [f"The queue's maxmemory-policy is {policy}, so it may forget jobs; set it to noeviction."]
+    return []

@@ -1,0 +1,127 @@
+"""Owns the passes that bring git, database and queue together. Each does one thing and says whether it did any.
+
+Running them twice changes nothing, and several controllers may run them at once. Without a queue everything but the
+queueing goes on. It must not know Ansible or documents.
+"""
+
+import logging
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Q
+
+from changes.workflow import finish_intents
+from executors import queues
+from executors.ansible.attempt import sweep
+from executors.claim import expired, free, interrupt, move_if, ready
+from executors.discovery import HistoryRewritten, discover
+from executors.models import Cursor, WorkItem
+from executors.results import skip_dependents
+from executors.states import ItemState
+
+log = logging.getLogger(__name__)
+
+LOST = "Its worker was not heard of for {seconds} seconds."
+_said: set[str] = set()
+
+
+def reconcile() -> bool:
+    """Every pass once; True if any did work. A pass that breaks does not keep the others from running."""
+    passes: tuple[Callable[[], bool], ...] = (
+        finish,
+        discover_commits,
+        take_over,
+        release,
+        enqueue_ready,
+        sweep_attempts,
+    )
+    done = [_run(step) for step in passes]  # all of them, whatever the first ones did
+    return any(done)
+
+
+def _run(step: Callable[[], bool]) -> bool:
+    try:
+        did = step()
+    except Exception:
+        log.exception("The pass %s broke; it is tried again", step.__name__)
+        return False
+    return did
+
+
+def finish() -> bool:
+    """Complete or drop the merges that a crash left half done."""
+    return finish_intents()
+
+
+def discover_commits() -> bool:
+    """Record new commits of main. A rewritten history stops discovery and is kept as an alarm for the pages."""
+    try:
+        found = discover()
+    except HistoryRewritten as error:
+        if Cursor.objects.exclude(alarm=str(error)).update(alarm=str(error)):
+            log.error("%s", error)
+        return False
+    Cursor.objects.exclude(alarm="").update(alarm="")
+    return found
+
+
+def take_over() -> bool:
+    """End runs whose lease has run out, by the database's clock, and let their items be tried again."""
+    why = LOST.format(seconds=settings.MERGEYARD_LEASE_SECONDS)
+    taken = False
+    for item in expired().select_related("rollout__commit"):
+        with transaction.atomic():
+            still = Q(pk__in=expired().filter(pk=item.pk).values("pk"), lease_until=item.lease_until)
+            after = interrupt(item, why=why, where=still)
+            if after in (ItemState.PARKED, ItemState.CANCELLED):
+                skip_dependents(item)
+        taken = taken or after is not None
+    return taken
+
+
+def release() -> bool:
+    """Items whose needs are met go from waiting to queued."""
+    waiting = ready().filter(state=ItemState.WAITING).select_related("rollout__commit")
+    moved = [move_if(item, ItemState.QUEUED, where=Q(), why="Nothing holds it back.") for item in waiting]
+    return any(moved)
+
+
+def enqueue_ready() -> bool:
+    """A job for every system with something to start and nothing running."""
+    return _enqueue(ready().filter(free()))
+
+
+def pass_on(item: WorkItem) -> None:
+    """After a run: its own system again, and the systems of what waited for it, without waiting for the controller."""
+    waited = Q(needs_rows__needs=item) | Q(system=item.system)
+    touched = WorkItem.objects.filter(waited, state__in=(ItemState.WAITING, ItemState.QUEUED)).values("pk")
+    _enqueue(ready().filter(free(), pk__in=touched))
+    queues.wake()
+
+
+def _enqueue(items: models.QuerySet[WorkItem]) -> bool:
+    systems = items.order_by("position").values_list("system", "zone")
+    queued = False
+    try:
+        for system, zone in dict.fromkeys(systems):
+            queued = queues.enqueue(system, zone) or queued
+        for warning in queues.warnings():
+            _say_once(warning)
+        _said.discard("away")
+    except queues.QueueAway as error:
+        if "away" not in _said:
+            log.warning("Nothing can be queued: %s; it is tried again", error)
+            _said.add("away")
+    return queued
+
+
+def _say_once(sentence: str) -> None:
+    if sentence not in _said:
+        _said.add(sentence)
+        log.warning("%s", sentence)
+
+
+def sweep_attempts() -> bool:
+    """Wipe what dead workers left on this host."""
+    return sweep(settings.MERGEYARD_ATTEMPTS_DIR)

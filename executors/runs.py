@@ -1,0 +1,256 @@
+"""Owns one run from claim to end: keeps the lease, starts the play, turns its reports into results, records the end.
+
+Two kinds of failure are told apart: the work failed (results, kept), or we did (a traceback, and the item is tried
+again). It must not know the queue or ansible-runner.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from changes.documents import Address, InvalidFile
+from executors import results
+from executors.ansible.attempt import Attempt
+from executors.ansible.play import Ending, Order, Play
+from executors.ansible.sandbox import NotAllowed, containment, local_paths
+from executors.claim import Claim, cancel_wanted, outdated, renew
+from executors.events import EventWriter, Stale, clean_data
+from executors.models import ItemResource
+from executors.preparation import CannotPrepare, Prepared, prepare
+from executors.results import End, Result
+from executors.states import ItemState, ResultState, RunState
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+SILENT = "The playbook ended without a word about this resource; its log says why."
+STOPPED = "The worker was stopped in the middle of the run."
+
+
+def boot_time() -> float:
+    """Seconds that go on while the host sleeps, and that nobody can set."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Keeper:
+    """Renews the lease in a thread of its own and says when the play has to end."""
+
+    def __init__(self, claim: Claim, *, notice: Callable[[], None]) -> None:
+        self.claim, self.notice = claim, notice
+        self.renewed = boot_time()
+        self.lost = self.cancelled = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    @property
+    def too_late(self) -> bool:
+        return self.lost or boot_time() - self.renewed > settings.MERGEYARD_RENEW_WITHIN_SECONDS
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        try:
+            while not self._stop.wait(LOOK_SECONDS) and not self.lost:
+                try:
+                    self._look()
+                except DatabaseError as error:
+                    log.warning("The lease of run %s could not be renewed: %s", self.claim.run.pk, error)
+                    connection.close()
+        finally:
+            connection.close()
+
+    def _look(self) -> None:
+        begun = boot_time()  # before the question: the database's clock runs from then on at the latest
+        if begun - self.renewed < RENEW_SECONDS:
+            wanted = (
+                type(self.claim.item).objects.filter(pk=self.claim.item.pk).values_list("cancel_requested", flat=True)
+            )
+            self.cancelled = self.cancelled or bool(wanted.first())
+        else:
+            lease = renew(self.claim)
+            self.lost = not lease.held
+            self.cancelled = self.cancelled or lease.cancel_requested
+            if lease.held:
+                self.renewed = begun
+        if self.lost or self.cancelled:
+            self.notice()
+
+
+def work_on(claim: Claim) -> None:
+    """Run a claimed item to its end. Never raises for a failure of the work; a stop of the worker passes through."""
+    attention = threading.Event()
+    keeper = Keeper(claim, notice=attention.set)
+    try:
+        _Run(claim, keeper, attention).run()
+    except Stale as stale:
+        log.warning("Nothing of it is recorded: %s", stale)
+    except Exception:
+        log.exception("Run %s broke", claim.run.pk)
+        _give_up(claim, RunState.ERRORED, "Mergeyard failed, not the work; it is tried again.", traceback.format_exc())
+    except BaseException:
+        _give_up(claim, RunState.INTERRUPTED, STOPPED)
+        raise
+    finally:
+        keeper.stop()
+
+
+def _give_up(claim: Claim, run: RunState, why: str, error: str = "") -> None:
+    with contextlib.suppress(Stale, DatabaseError):  # then the lease ends by itself and somebody takes over
+        results.give_up(claim, state=run, why=why, error=error[-20_000:])
+
+
+class _Run:
+    """The steps of one run."""
+
+    def __init__(self, claim: Claim, keeper: Keeper, attention: threading.Event) -> None:
+        self.claim, self.keeper, self.attention = claim, keeper, attention
+        self.reported: dict[str, Result] = {}
+        self.play: Play | None = None
+        self.killed = ""
+
+    def run(self) -> None:
+        rows, late = outdated(self.claim.item)
+        results.supersede(self.claim, [row.path for row in late])
+        try:
+            prepared = prepare(self.claim.item, rows)
+            writable = local_paths(prepared.local_paths)
+        except (CannotPrepare, NotAllowed) as error:
+            failed = {row.path: Result(ResultState.FAILED, message=str(error)) for row in rows}
+            results.start(self.claim)
+            results.finish(self.claim, End(ItemState.FAILED, RunState.FAILED, str(error), failed))
+            return
+        order = Order(prepared.system_type.folder, prepared.handover, writable)
+        with Attempt(settings.MERGEYARD_ATTEMPTS_DIR, run_id=self.claim.run.pk) as attempt:
+            self._play(attempt, order, prepared)
+
+    def _play(self, attempt: Attempt, order: Order, prepared: Prepared) -> None:
+        how = containment()
+        results.start(
+            self.claim,
+            contained=how.works,
+            containment=how.sentence[:200],
+            catalog_digest=prepared.system_type.digest,
+        )
+        writer = EventWriter(self.claim.run, mask=prepared.masker)
+        try:
+            if not how.works:
+                writer.write("note", text=how.sentence)
+            for path, sentence in prepared.refused.items():
+                writer.write("note", text=f"{path}: {sentence}")
+            end = self._end(self._supervise(attempt, order, writer, prepared), prepared)
+        except BaseException:
+            writer.abandon()
+            with contextlib.suppress(Stale, DatabaseError):
+                writer.finish()
+            raise
+        writer.finish()
+        results.finish(self.claim, end)
+
+    def _supervise(self, attempt: Attempt, order: Order, writer: EventWriter, prepared: Prepared) -> Ending:
+        wanted = {row.path: row for row in prepared.rows}
+        self.play = Play(
+            attempt,
+            order,
+            on_line=lambda sort, task, text: writer.write(sort, task=task, text=text),
+            on_report=lambda report: self._report(report, wanted, writer),
+        )
+        play = self.play
+        begun = boot_time()
+        try:
+            play.start(on_end=self.attention.set)
+            while not self.killed:
+                self.attention.wait(LOOK_SECONDS)
+                self.attention.clear()
+                if play.ended.is_set():
+                    break
+                self.killed = self._must_end(writer, boot_time() - begun)
+        finally:
+            play.kill()
+            if self.keeper.too_late or writer.stale:
+                writer.abandon()
+            ending = play.wait()
+        if self.keeper.too_late or writer.stale:
+            raise Stale(f"the lease of run {self.claim.run.pk} was lost and its play was ended")
+        return ending
+
+    def _must_end(self, writer: EventWriter, seconds: float) -> str:
+        """Why the play has to be killed now; empty if it may go on."""
+        if self.keeper.too_late or writer.stale:
+            return "The lease was lost."
+        if self.keeper.cancelled:
+            return "It was cancelled."
+        if seconds > settings.MERGEYARD_RUN_TIMEOUT_SECONDS:
+            return f"It took longer than {settings.MERGEYARD_RUN_TIMEOUT_SECONDS} seconds and was ended."
+        return ""
+
+    def _report(self, report: dict[str, Any], wanted: dict[str, ItemResource], writer: EventWriter) -> None:
+        """One line of a resource module: a result and an event. Handed to us by a play, so nothing is believed."""
+        row = wanted.get(_long(report.get("path")))
+        if report.get("event") != "resource" or row is None or row.kind != report.get("kind"):
+            writer.write("note", text="A module of the playbook reported something this run did not ask for.")
+            return
+        masked: dict[str, Any] = clean_data(writer.mask.data({**report, "path": row.path}))
+        failed = report.get("status") != "ok"
+        changed = ResultState.CHANGED if report.get("changed") is True else ResultState.UNCHANGED
+        reasons = masked.get("reasons")
+        message = str(masked.get("message") or "")
+        if failed and not message:
+            message = "It failed without a reason."
+        self.reported[row.path] = Result(
+            ResultState.FAILED if failed else changed,
+            before=masked.get("before"),
+            after=masked.get("after"),
+            reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+            message=message,
+        )
+        fields = ("path", "kind", "status", "changed", "before", "after", "reasons", "message")
+        writer.write("resource", text=message, data={name: masked.get(name) for name in fields})
+
+    def _end(self, ending: Ending, prepared: Prepared) -> End:
+        found = dict(self.reported)
+        found |= {path: Result(ResultState.FAILED, message=why) for path, why in prepared.refused.items()}
+        if self.keeper.cancelled and self.killed:
+            return End(ItemState.CANCELLED, RunState.CANCELLED, "The run was cancelled.", found)
+        if not ending.began and not self.killed:
+            raise RuntimeError(_trouble(ending, prepared))
+        for row in prepared.rows:
+            found.setdefault(row.path, Result(ResultState.FAILED, message=self.killed or SILENT))
+        failures = [(path, result.message) for path, result in found.items() if result.state == ResultState.FAILED]
+        if failures:
+            return End(ItemState.FAILED, RunState.FAILED, self.killed or _sentence(failures, len(found)), found)
+        if ending.code != 0:
+            why = self.killed or "The playbook failed; its log says why."
+            return End(ItemState.FAILED, RunState.FAILED, why, found)
+        changed = sum(result.state == ResultState.CHANGED for result in found.values())
+        return End(ItemState.SUCCEEDED, RunState.SUCCEEDED, f"Changed {changed} of {len(found)} resources.", found)
+
+
+def _long(path: object) -> str:
+    try:
+        return Address.from_short(path).path if isinstance(path, str) else ""
+    except InvalidFile:
+        return ""
+
+
+def _sentence(failures: list[tuple[str, str]], total: int) -> str:
+    path, message = failures[0]
+    name = path.removeprefix("resources/").removesuffix(".yml")
+    if total == 1:
+        return message
+    return f"{len(failures)} of {total} resources failed, first {name}: {message}"
+
+
+def _trouble(ending: Ending, prepared: Prepared) -> str:
+    said = "\n".join([*ending.tail, ending.trouble]).strip() or "it said nothing"
+    return prepared.masker.text(f"starting ansible-playbook: {said}")

@@ -1,0 +1,37 @@
+"""`manage.py controller`: reconciles for ever, woken by merges and finished runs, and by its own timer without them."""
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import close_old_connections
+
+from executors import queues
+from executors.reconcile import reconcile
+
+
+class Command(BaseCommand):
+    help = "Bring git, database and queue together until told to stop. Several may run at once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--interval", type=float, default=5.0, help="Seconds between two looks (5).")
+        parser.add_argument("--once", action="store_true", help="Look until there is nothing left to do, then end.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        while not stop.is_set():
+            close_old_connections()
+            worked = reconcile()
+            if options["once"] and not worked:
+                return
+            if not worked:
+                self.wait(stop, options["interval"])
+
+    def wait(self, stop: threading.Event, seconds: float) -> None:
+        try:
+            queues.wait_for_wake(seconds)
+        except queues.QueueAway:
+            stop.wait(seconds)

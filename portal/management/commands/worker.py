@@ -1,0 +1,25 @@
+"""`manage.py worker`: runs the work of one zone, one item at a time."""
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from executors import queues
+from executors.ansible.sandbox import containment
+
+
+class Command(BaseCommand):
+    help = "Run the work of one zone. SIGTERM once ends after the current run, twice ends that run too."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--zone", default="default", help="The zone whose systems this worker can reach (default).")
+        parser.add_argument("--burst", action="store_true", help="End when the queue is empty.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        zone = options["zone"]
+        if zone not in settings.MERGEYARD_ZONES:
+            raise CommandError(f"There is no zone {zone}: MERGEYARD_ZONES names {', '.join(settings.MERGEYARD_ZONES)}.")
+        logging.getLogger("executors").info("Worker of zone %s. %s", zone, containment().sentence)
+        queues.worker(zone).work(burst=options["burst"], logging_level="WARNING")
