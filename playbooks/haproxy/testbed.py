@@ -82,7 +82,13 @@ def start(directory: Path) -> Testbed:
     config.write_text(CONFIGURATION.format(port=ports["balancer"], map=routes / "routes.map"))
     backends = Server(
         "The web servers behind HAProxy",
-        [sys.executable, "-I", str(Path(__file__).with_name("backends.py")), f"blue={ports['blue']}", f"green={ports['green']}"],
+        [
+            sys.executable,
+            "-I",
+            str(Path(__file__).with_name("backends.py")),
+            f"blue={ports['blue']}",
+            f"green={ports['green']}",
+        ],
         log=directory / "backends.log",
     )
     master = socket_directory / "master.sock"
@@ -175,7 +181,12 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
 def _health_check(text: str, *, checked: bool) -> dict[str, Any]:
     if not checked:
         return {"enabled": False}
-    patterns = {"interval": r"\binter (\d+)s", "status": r"expect status (\d+)", "rise": r"rise (\d+)", "fall": r"fall (\d+)"}
+    patterns = {
+        "interval": r"\binter (\d+)s",
+        "status": r"expect status (\d+)",
+        "rise": r"rise (\d+)",
+        "fall": r"fall (\d+)",
+    }
     numbers = {name: int(found[1]) for name, pattern in patterns.items() if (found := re.search(pattern, text))}
     return {"enabled": True, "path": re.findall(r" uri (\S+) ", text)[0], **numbers}
 

@@ -1,4 +1,7 @@
-"""Owns a Kafka broker for tests and the demo: Tansu, which speaks Kafka's protocol, keeps everything in memory and is not Apache Kafka."""
+"""Owns a Kafka broker for tests and the demo: Tansu, which speaks Kafka's protocol and keeps everything in memory.
+
+It is not Apache Kafka.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,9 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
         "name": spec["name"],
         "partitions": len(topic.partitions),
         "replication": len(topic.partitions[0].replicas),
-        "cleanup_policy": {"delete": "delete", "compact": "compact"}.get(configs["cleanup.policy"], "compact_and_delete"),
+        "cleanup_policy": {"delete": "delete", "compact": "compact"}.get(
+            configs["cleanup.policy"], "compact_and_delete"
+        ),
         "retention_hours": int(configs["retention.ms"]) // HOUR,
         "settings": {name: configs[name] for name in ("compression.type", "segment.ms") if name in configs},
     }

@@ -94,7 +94,9 @@ def _initialise(directory: Path, initdb: str) -> None:
     password.write_text(secrets.token_urlsafe(24))
     command = [initdb, "-D", str(directory / "data"), "-U", ADMIN, "--pwfile", str(password)]
     options = ["-A", "scram-sha-256", "--no-sync", "--encoding", "UTF8", "--locale", "C", "--no-instructions"]
-    done = subprocess.run(as_another_user([*command, *options]), capture_output=True, text=True, check=False, cwd=directory)
+    done = subprocess.run(
+        as_another_user([*command, *options]), capture_output=True, text=True, check=False, cwd=directory
+    )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
         raise CannotStart(f"PostgreSQL could not make its data directory {directory / 'data'}: {lines[-1]}")
@@ -135,7 +137,7 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
         if kind == "PostgresRole":
             row = database.execute(
                 "SELECT rolcanlogin, rolconnlimit, rolcreatedb, rolconfig, "
-                "CASE WHEN rolvaliduntil <> 'infinity' THEN to_char(rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD') END "
+                "to_char(nullif(rolvaliduntil, 'infinity') AT TIME ZONE 'UTC', 'YYYY-MM-DD') "
                 "FROM pg_roles WHERE rolname = %s",
                 [spec["name"]],
             ).fetchone()

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import itertools
+import re
 from pathlib import Path
 
 import yaml
@@ -15,8 +16,19 @@ numbers = itertools.count(1)
 TYPES = sorted(file.parent.name for file in PLAYBOOKS.glob("*/system.yml"))
 
 
+class Loader(yaml.SafeLoader):
+    """YAML 1.2's words for true and false: `on` is a key of ours."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
+
+
 def load(file):
-    return yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+    return yaml.load(file.read_text(), Loader=Loader)
 
 
 def system_of(type_name):
@@ -45,7 +57,9 @@ def with_defaults(schema, value):
                 if isinstance(inner, dict) and "default" in inner and name not in value
             },
         }
-        return {name: with_defaults(schema.get("properties", {}).get(name) or {}, inner) for name, inner in value.items()}
+        return {
+            name: with_defaults(schema.get("properties", {}).get(name) or {}, inner) for name, inner in value.items()
+        }
     if isinstance(value, list):
         return [with_defaults(schema.get("items") or {}, inner) for inner in value]
     return value
@@ -90,7 +104,3 @@ class Kind:
     @property
     def optional(self):
         return [name for name in self.mutable if name not in self.schema.get("required", [])]
-
-
-def kind_named(type_name, name):
-    return Kind(type_name, name)

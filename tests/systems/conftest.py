@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from playbooks.servers import MissingTool
-from tests.systems.catalogue import PLAYBOOKS, SYSTEM, Kind, system_of, server_of
+from tests.systems.catalogue import PLAYBOOKS, SYSTEM, Kind, server_of, system_of
 
 not_tested = []
 
@@ -42,7 +42,9 @@ class Played:
         return [event["path"] for event in self.resources if event["status"] != "ok"]
 
     def gathered(self, kind):
-        return next(event["resources"] for event in self.events if event["event"] == "gathered" and event["kind"] == kind)
+        return next(
+            event["resources"] for event in self.events if event["event"] == "gathered" and event["kind"] == kind
+        )
 
 
 class EventReader:
@@ -109,7 +111,12 @@ class Stage:
         reader = EventReader(attempt / "events")
         try:
             done = subprocess.run(
-                command, env=self.environment(attempt, binaries), cwd=attempt, capture_output=True, text=True, timeout=120
+                command,
+                env=self.environment(attempt, binaries),
+                cwd=attempt,
+                capture_output=True,
+                text=True,
+                timeout=120,
             )
         finally:
             events = reader.finish()

@@ -9,7 +9,9 @@ from typing import Any
 import ansible.module_utils
 from ansible import constants
 
-ansible.module_utils.__path__[:] = [*dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])]
+ansible.module_utils.__path__[:] = [
+    *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
+]
 
 from ansible.module_utils.mergeyard.action import ResourceAction, plain  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import Found, Outcome, SystemDown  # noqa: E402

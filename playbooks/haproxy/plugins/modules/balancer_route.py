@@ -59,6 +59,7 @@ options:
 """
 
 SECONDS = 10
+PREFIX = re.compile(r"^\[ALERT\]\s*(\(\d+\))?\s*:?\s*(config\s*:)?\s*(parsing)?\s*(\[[^\]]*\])?\s*:?\s*")
 MAP, PENDING = "routes.map", "reload-pending"
 
 
@@ -159,7 +160,9 @@ class Balancer:
         except OSError as error:
             return f"the master process did not answer ({error})"
         alerts = [line for line in answer.splitlines() if "ALERT" in line]
-        return "" if answer.startswith("Success=1") else " ".join(alerts[:1]) or answer.strip()[:200] or "it said nothing"
+        if answer.startswith("Success=1"):
+            return ""
+        return words(alerts[0]) if alerts else answer.strip()[:200] or "it said nothing"
 
 
 def paired(balancer: Balancer, resources: list[Resource], state: str) -> list[Outcome]:
@@ -205,8 +208,7 @@ def accepted(balancer: Balancer, outcomes: list[Outcome]) -> dict[str, str | Non
 
 def words(said: str) -> str:
     """The cause in HAProxy's first alert, without process numbers and file names."""
-    first = said.splitlines()[0]
-    return re.sub(r"^\[ALERT\]\s*(\(\d+\))?\s*:?\s*(config\s*:)?\s*(parsing)?\s*(\[[^\]]*\])?\s*:?\s*", "", first).strip(". ") + "."
+    return PREFIX.sub("", said.splitlines()[0]).strip(". ") + "."
 
 
 def apply(balancer: Balancer, outcomes: list[Outcome], files: dict[str, str | None]) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 import ansible.module_utils
 from ansible import constants
 
-ansible.module_utils.__path__[:] = [*dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])]
+ansible.module_utils.__path__[:] = [
+    *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
+]
 
 from ansible.module_utils.mergeyard.action import ResourceAction  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
@@ -208,11 +210,13 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         if found is not None:
             before, wanted = int(str(found.spec["partitions"])), int(str(after["partitions"]))
             if wanted < before:
-                raise Refused(f"The topic has {before} partitions, and Kafka cannot take any away; write {before} or more.")
+                raise Refused(
+                    f"The topic has {before} partitions, and Kafka cannot take any away; write {before} or more."
+                )
             if found.spec["replication"] != after["replication"]:
                 raise Refused(
-                    f"The topic keeps {found.spec['replication']} copies of each message, and Kafka cannot change that in "
-                    "place; write that number, or make a new topic."
+                    f"The topic keeps {found.spec['replication']} copies of each message, and Kafka cannot change that "
+                    "in place; write that number, or make a new topic."
                 )
         return after
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -156,7 +155,11 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         except SystemDown as down:
             return {"failed": True, "msg": str(down), "changed": False}
         resources = [
-            {"identity": {name: item.spec.get(name) for name in self.IDENTITY}, "spec": item.spec, "marker": item.marker}
+            {
+                "identity": {name: item.spec.get(name) for name in self.IDENTITY},
+                "spec": item.spec,
+                "marker": item.marker,
+            }
             for item in found
         ]
         pipe.send({"event": "gathered", "kind": self.KIND, "resources": resources})

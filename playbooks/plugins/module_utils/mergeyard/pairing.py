@@ -87,7 +87,7 @@ def differences(before: object, after: object, at: str = "") -> Iterator[str]:
 def shown(value: object) -> str:
     """A value within a sentence, on one line and never longer than a line."""
     text = value if isinstance(value, str) and value else repr(value)
-    text = "".join(character if character.isprintable() else "\\x%02x" % ord(character) for character in text)
+    text = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -142,4 +142,6 @@ def pair_deleted(outcome: Outcome, found: Found | None) -> None:
     outcome.reasons = ["its document was removed"]
 
 
-NOT_OURS = "It exists on the system already and is not managed here; choose another name or have it removed there first."
+NOT_OURS = (
+    "It exists on the system already and is not managed here; choose another name or have it removed there first."
+)

@@ -8,7 +8,9 @@ from typing import Any
 import ansible.module_utils
 from ansible import constants
 
-ansible.module_utils.__path__[:] = [*dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])]
+ansible.module_utils.__path__[:] = [
+    *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
+]
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
 from ansible.module_utils.mergeyard.postgres import PostgresAction, fit, marker_of, settings_of  # noqa: E402

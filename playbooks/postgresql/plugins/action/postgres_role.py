@@ -16,7 +16,9 @@ from typing import Any
 import ansible.module_utils
 from ansible import constants
 
-ansible.module_utils.__path__[:] = [*dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])]
+ansible.module_utils.__path__[:] = [
+    *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
+]
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
 from ansible.module_utils.mergeyard.postgres import PostgresAction, fit, marker_of, settings_of  # noqa: E402
@@ -29,7 +31,12 @@ SELECT rolname, rolcanlogin, rolconnlimit, rolcreatedb, rolsuper, rolcreaterole,
        (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = 0 AND setrole = pg_authid.oid) AS settings
 FROM pg_authid
 """
-POWERS = {"rolsuper": "SUPERUSER", "rolcreaterole": "CREATEROLE", "rolreplication": "REPLICATION", "rolbypassrls": "BYPASSRLS"}
+POWERS = {
+    "rolsuper": "SUPERUSER",
+    "rolcreaterole": "CREATEROLE",
+    "rolreplication": "REPLICATION",
+    "rolbypassrls": "BYPASSRLS",
+}
 WRONG_PASSWORD = "the password on the system is not the one that is kept for it"
 
 
@@ -105,7 +112,9 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             sql.SQL("LOGIN" if spec["login"] else "NOLOGIN"),
             sql.SQL("CREATEDB" if spec["create_databases"] else "NOCREATEDB"),
             sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(spec["connection_limit"])),
-            sql.SQL("VALID UNTIL {}").format(sql.Literal(f"{spec['valid_until']} UTC" if "valid_until" in spec else "infinity")),
+            sql.SQL("VALID UNTIL {}").format(
+                sql.Literal(f"{spec['valid_until']} UTC" if "valid_until" in spec else "infinity")
+            ),
         ]
         return sql.SQL(" ").join(parts)
 
@@ -120,7 +129,9 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
     def change(self, outcome: Outcome) -> None:
         name, before, after = outcome.after["name"], outcome.before, outcome.after
         self.execute("ALTER ROLE {name} {options}", name=name, options=self.options(after))
-        for power in [power for power in POWERS.values() if any(reason.startswith(power) for reason in outcome.reasons)]:
+        for power in [
+            power for power in POWERS.values() if any(reason.startswith(power) for reason in outcome.reasons)
+        ]:
             self.execute(f"ALTER ROLE {{name}} NO{power}", name=name)
         if WRONG_PASSWORD in outcome.reasons:
             self.set_password(name, outcome)

@@ -1,0 +1,270 @@
+"""The catalogue's folders follow their own rules, and hold no Ansible idiom through which data becomes code."""
+
+import ast
+import re
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from tests.systems.catalogue import KINDS, PLAYBOOKS, ROOT, TYPES, Kind, load, server_of, system_of, with_defaults
+
+SYSTEM_KEYS = {"title", "icon", "summary", "connection", "secrets", "kinds"}
+KIND_KEYS = {
+    "title",
+    "summary",
+    "help",
+    "keywords",
+    "icon",
+    "identity",
+    "spec",
+    "secrets",
+    "immutable",
+    "risky",
+    "example",
+}
+EXTENSIONS = {"x-unit", "x-reference", "x-choices", "x-multiline", "x-local-path"}
+RISKS = {"create", "update", "delete", "change", "decrease", "increase", "equals"}
+every_kind = pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], ids=repr)
+every_type = pytest.mark.parametrize("type_name", TYPES)
+
+FREE_FORM = {"shell", "command", "raw", "script", "expect"}
+FORBIDDEN_MODULES = {
+    "include_vars",
+    "set_fact",
+    "add_host",
+    "group_by",
+    "template",
+    "assemble",
+    "meta",
+    "import_playbook",
+}
+FORBIDDEN_KEYS = {
+    "environment",
+    "delegate_to",
+    "vars_files",
+    "vars_prompt",
+    "connection",
+    "become",
+    "become_user",
+    "remote_user",
+    "module_defaults",
+    "no_log",
+    "include_tasks",
+    "import_tasks",
+    "include_role",
+    "import_role",
+    "loop",
+    "with_items",
+    "check_mode",
+    "async",
+    "collections",
+    "roles",
+}
+FORBIDDEN_TEXT = {
+    r"lookup\(\s*['\"](?!ansible\.builtin\.file['\"])": "a lookup other than ansible.builtin.file",
+    r"query\(|\bq\(": "query()",
+    r"\bwith_\w+\s*:": "with_*",
+    r"!unsafe|!vault": "a YAML tag",
+    r"hostvars\s*\[|\bvars\s*\[": "variables by a name from data",
+    r"\|\s*(from_yaml|from_yaml_all|extract|eval|template)\b": "a filter that gives data more power",
+}
+THE_ONE_LOOKUP = "lookup('ansible.builtin.file', mergeyard_dir ~ '/item.json') | from_json"
+DANGEROUS_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen"}
+
+
+def books():
+    return sorted(file for name in ("apply", "discover") for file in PLAYBOOKS.glob(f"*/{name}.yml"))
+
+
+def problems_of(text):
+    """Each idiom of a playbook by which a value could become a template, path, option, command or host."""
+    problems = [why for pattern, why in FORBIDDEN_TEXT.items() if re.search(pattern, text)]
+    for found in re.findall(r"lookup\([^}]*", text):
+        if not found.strip().startswith(THE_ONE_LOOKUP):
+            problems.append(f"a lookup of something else than item.json: {found}")
+    for play in yaml.safe_load(text):
+        if play.get("gather_facts") is not False:
+            problems.append("gather_facts is not false")
+        problems += [f"play key {key}" for key in play if key in FORBIDDEN_KEYS]
+        problems += [problem for task in tasks_of(play) for problem in task_problems(task)]
+    return problems
+
+
+def tasks_of(play):
+    for section in ("pre_tasks", "tasks", "post_tasks", "handlers", "block", "rescue", "always"):
+        for task in play.get(section) or []:
+            yield task
+            yield from tasks_of(task)
+
+
+def task_problems(task):
+    for key, value in task.items():
+        short = key.rsplit(".", 1)[-1]
+        if key in FORBIDDEN_KEYS or short in FORBIDDEN_KEYS | FORBIDDEN_MODULES:
+            yield f"{key} in task {task.get('name')}"
+        if short in FREE_FORM and not (isinstance(value, dict) and "--" in value.get("argv", [])):
+            yield f"{key} without argv and -- in task {task.get('name')}"
+        if key in ("when", "failed_when", "changed_when") and "{{" in str(value):
+            yield f"{key} with a template in task {task.get('name')}"
+    if not task.get("name"):
+        yield "a task without a name"
+
+
+@pytest.mark.parametrize("book", books(), ids=lambda book: f"{book.parent.name}-{book.stem}")
+def test_a_playbook_holds_no_idiom_by_which_data_becomes_code(book):
+    assert problems_of(book.read_text()) == []
+
+
+PLAY = "- hosts: system\n  gather_facts: false\n  tasks:\n    - name: x\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "      ansible.builtin.shell: echo {{ mergeyard.system.name }}\n",
+        "      command: echo {{ x }}\n",
+        "      ansible.builtin.command: {argv: [echo, '{{ x }}']}\n",
+        "      ansible.builtin.debug: {msg: \"{{ lookup('pipe', x) }}\"}\n",
+        "      ansible.builtin.debug: {msg: \"{{ lookup('vars', x) }}\"}\n",
+        "      ansible.builtin.debug: {msg: \"{{ lookup('ansible.builtin.file', x) }}\"}\n",
+        "      ansible.builtin.include_tasks: '{{ x }}'\n",
+        "      ansible.builtin.include_vars: x.yml\n",
+        "      ansible.builtin.set_fact: {'{{ x }}': 1}\n",
+        "      ansible.builtin.add_host: {name: '{{ x }}'}\n",
+        "      ansible.builtin.template: {src: x, dest: y}\n",
+        "      kafka: {}\n      environment: {A: '{{ x }}'}\n",
+        "      kafka: {}\n      delegate_to: '{{ x }}'\n",
+        '      kafka: {}\n      when: "{{ x }}"\n',
+        "      kafka: {}\n      check_mode: false\n",
+    ],
+)
+def test_the_lint_finds_each_idiom(text):
+    assert problems_of(PLAY + text) != []
+
+
+@pytest.mark.parametrize(
+    "module", sorted(PLAYBOOKS.glob("**/plugins/**/*.py")), ids=lambda file: str(file.relative_to(PLAYBOOKS))
+)
+def test_a_plugin_runs_no_shell_and_evaluates_no_text(module):
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            on = getattr(getattr(node.func, "value", None), "id", "")
+            assert name not in DANGEROUS_CALLS or on == "re", f"{module.name}:{node.lineno}: {name}"
+            assert not any(word.arg == "shell" for word in node.keywords), f"{module.name}:{node.lineno}: shell="
+            assert "templar" not in ast.unparse(node.func), f"{module.name}:{node.lineno}"
+
+
+def walk(schema, place=""):
+    """Every schema of a field, with where it stands."""
+    for name, inner in (schema.get("properties") or {}).items():
+        if isinstance(inner, dict):
+            yield f"{place}{name}", inner
+            yield from walk(inner, f"{place}{name}.")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from walk(schema[key], f"{place}{key}.")
+
+
+@every_kind
+def test_a_kinds_file_is_complete_and_its_schema_valid(kind):
+    assert {*kind.file} <= KIND_KEYS
+    assert {*KIND_KEYS} - {*kind.file} <= {"icon"}
+    jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **kind.schema})
+    assert kind.schema["additionalProperties"] is False
+    assert set(kind.identity) <= {*kind.schema["properties"]}
+    assert {risk["on"] for risk in kind.file["risky"]} <= RISKS
+    told = [risk["message"] for risk in kind.file["risky"]]
+    for sentence in [kind.file["summary"], *told, *kind.file["immutable"].values()]:
+        assert sentence.endswith(".")
+    fields = dict(walk(kind.schema))
+    for place in [*kind.file["immutable"], *(risk["field"] for risk in kind.file["risky"] if "field" in risk)]:
+        assert place in fields
+    for secret in kind.file["secrets"].values():
+        assert {*secret} <= {"title", "help", "required", "generate"}
+
+
+@every_kind
+def test_every_field_of_a_form_is_explained(kind):
+    for place, field in walk(kind.schema):
+        assert field.get("title"), place
+        assert field.get("description", "").endswith("."), place
+        assert {key for key in field if key.startswith("x-")} <= EXTENSIONS, place
+        if field["type"] in ("integer", "number"):
+            assert {"minimum", "maximum"} <= {*field}, place
+        if field["type"] == "string":
+            assert {"pattern", "enum"} & {*field}, place
+            assert "default" in field or "examples" in field, place
+        if "pattern" in field:
+            assert field["pattern"].startswith("^"), place
+            assert field["pattern"].endswith("$"), place
+
+
+@every_kind
+def test_examples_are_valid_with_and_without_defaults(kind):
+    validator = jsonschema_rs.validator_for(kind.schema)
+    identity = {name: "x" for name in kind.identity if name not in kind.file["example"]}
+    for spec in (kind.file["example"], kind.resource()["spec"], with_defaults(kind.schema, kind.file["example"])):
+        assert [error.message for error in validator.iter_errors({**spec, **identity})] == []
+    for field, value in {**kind.example.updates, **kind.example.refused}.items():
+        assert [error.message for error in validator.iter_errors({**kind.resource()["spec"], field: value})] == []
+
+
+@every_kind
+def test_no_hostile_text_fits_a_schema(kind):
+    validator = jsonschema_rs.validator_for(kind.schema)
+    for place, field in walk(kind.schema):
+        if field["type"] != "string":
+            continue
+        one = jsonschema_rs.validator_for({key: value for key, value in field.items() if not key.startswith("x-")})
+        for value in ("{{ 7 * 7 }}", "a\nb", "-o", "a\n", "$(x)", "a b\x00", "'; --", "../x", ""):
+            assert not one.is_valid(value), (place, value)
+    assert not validator.is_valid({**kind.resource()["spec"], "__ansible_unsafe": "x"})
+
+
+@every_type
+def test_a_systems_file_is_complete_and_its_kinds_are_there(type_name):
+    system = system_of(type_name)
+    folder = PLAYBOOKS / type_name
+    assert {*system} == SYSTEM_KEYS
+    jsonschema_rs.meta.validate(system["connection"])
+    assert system["connection"]["additionalProperties"] is False
+    assert sorted(system["kinds"]) == sorted(file.stem for file in folder.glob("kinds/*.yml"))
+    assert {*server_of(type_name).EXAMPLES} == {*system["kinds"]}
+    for name in ("apply.yml", "discover.yml", "testbed.py"):
+        assert (folder / name).is_file()
+    for _, field in walk(system["connection"]):
+        assert field["title"]
+        assert field["description"].endswith(".")
+
+
+@pytest.mark.systems
+@every_type
+def test_the_connection_of_a_started_server_is_valid(stages, type_name):
+    system, testbed = system_of(type_name), stages(type_name).testbed
+    jsonschema_rs.validate(system["connection"], testbed.connection)
+    required = {name for name, secret in system["secrets"].items() if secret["required"]}
+    assert required <= {*testbed.secrets} <= {*system["secrets"]}
+    assert all(Path("/proc", str(pid)).exists() for pid in testbed.processes)
+
+
+def test_every_yaml_file_has_no_duplicate_key_or_alias():
+    class Strict(yaml.SafeLoader):
+        def compose_node(self, parent, index):
+            assert not self.check_event(yaml.AliasEvent), self.peek_event().start_mark
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node, deep=False):
+            keys = [key.value for key, _ in node.value]
+            assert len(keys) == len(set(keys)), node.start_mark
+            return super().construct_mapping(node, deep)
+
+    files = sorted(PLAYBOOKS.glob("**/*.yml"))
+    assert len(files) >= 3 * len(TYPES)
+    for file in files:
+        yaml.load(file.read_text(), Loader=Strict)
+        assert load(file)
+        assert "/work/" not in file.read_text()
+        assert str(ROOT) not in file.read_text()
