@@ -7,26 +7,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
-from changes.models import ChangeRequest, User
-from changes.rights import Rights, rights_of
+from changes.models import ChangeRequest, PlanRow, User
+from changes.rights import Rights, main_snapshot, rights_of
 from changes.states import ChangeRequestState
+from executors.models import WorkItem
 
 THEMES = ("auto", "light", "dark")
-
-
-class Person(HttpRequest):
-    """A request of a signed-in person, for type checkers."""
-
-    user: User
-
-
-def rights(request: HttpRequest) -> Rights:
-    """The rights of the signed-in person, computed once for each page."""
-    known = getattr(request, "_rights", None)
-    if known is None:
-        known = rights_of(signed_in(request))
-        request._rights = known  # type: ignore[attr-defined]
-    return known
 
 
 def signed_in(request: HttpRequest) -> User:
@@ -34,6 +20,15 @@ def signed_in(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
+
+
+def rights(request: HttpRequest) -> Rights:
+    """The rights of the signed-in person, computed once for each page."""
+    known = getattr(request, "_rights", None)
+    if not isinstance(known, Rights):
+        known = rights_of(signed_in(request))
+        request._rights = known  # type: ignore[attr-defined]
+    return known
 
 
 def change_request(request: HttpRequest, number: int) -> ChangeRequest:
@@ -44,13 +39,37 @@ def change_request(request: HttpRequest, number: int) -> ChangeRequest:
     return found
 
 
+def may_see_logs(user: User, item: WorkItem) -> bool:
+    """Logs and outputs of a work item: the request's team, the system's owners, the platform team."""
+    teams, number = _teams_behind(item)
+    if number and ChangeRequest.objects.filter(pk=number, requester_id=user.pk).exists():
+        return True
+    return rights_of(user).can_see_logs(teams=teams, systems=[item.system])
+
+
+def log_readers(item: WorkItem) -> str:
+    """Who may see them, as a sentence."""
+    teams, _ = _teams_behind(item)
+    system = main_snapshot().systems.get(item.system)
+    owners = ", ".join(system.owners) if system else "nobody any more"
+    asked = f"the requesting team ({', '.join(sorted(teams))}), " if teams else ""
+    return f"Logs are for {asked}the owners of {item.system} ({owners}) and the platform team."
+
+
+def _teams_behind(item: WorkItem) -> tuple[frozenset[str], int | None]:
+    """The teams whose documents the item's request edits, and the request's number."""
+    number = item.rollout.commit.change_request_id
+    if number is None:
+        paths = item.resources.values_list("path", flat=True)
+        return frozenset(path.split("/")[1] for path in paths if path.count("/") == 4), None
+    rows = PlanRow.objects.filter(change_request_id=number).exclude(team="")
+    return frozenset(rows.values_list("team", flat=True).distinct()), number
+
+
 def person(request: HttpRequest) -> dict[str, object]:
     """Context processor: what the frame of every page shows of the reader."""
     theme = request.COOKIES.get("theme", "auto")
     context: dict[str, object] = {"theme": theme if theme in THEMES else "auto"}
     if getattr(request, "user", None) is not None and request.user.is_authenticated:
-        try:
-            context["my_teams"] = sorted(rights(request).teams)
-        except Exception:  # the frame is drawn on error pages too, where the repository may be what is broken
-            context["my_teams"] = []
+        context["my_teams"] = sorted(rights(request).teams)
     return context

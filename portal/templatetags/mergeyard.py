@@ -4,6 +4,7 @@ Owns how a state, an operation, a time or a value looks, once for every page. Kn
 """
 
 import json
+import re
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -226,3 +227,20 @@ def _kind_icons() -> dict[str, str]:
 
     known = catalog()
     return {name: kind.icon or known.types[kind.type].icon for name, kind in known.kinds.items()}
+
+
+_YAML_LINE = re.compile(
+    r"^(?P<lead>\s*(?:- )*)(?:(?P<key>[^\s#:][^:#]*)(?P<colon>:)(?=\s|$))?(?P<rest>.*?)(?P<note>(?:^|\s)#.*)?$"
+)
+
+
+@register.filter
+def yaml_line(line: str) -> SafeString:
+    """One line of YAML with its key and its comment set apart; everything is escaped."""
+    found = _YAML_LINE.match(line)
+    if found is None:
+        return visible(line)
+    parts = found.groupdict(default="")
+    key = format_html('<span class="y-key">{}</span>:', visible(parts["key"])) if parts["colon"] else ""
+    note = format_html('<span class="y-note">{}</span>', visible(parts["note"])) if parts["note"] else ""
+    return format_html("{}{}{}{}", visible(parts["lead"]), key, visible(parts["rest"]), note)

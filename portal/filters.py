@@ -1,0 +1,82 @@
+"""The typed filters of search boxes: `team:payments state:open orders` becomes a frozen Filters.
+
+Pure: knows no model and no request. What is not understood is told in a sentence, never ignored silently.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+KEYS = ("team", "system", "kind", "by", "state", "before", "after")
+MAX_LENGTH = 300
+_TERM = re.compile(r'([a-z]+):("[^"]*"|\S*)|"([^"]*)"|(\S+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    team: str = ""
+    system: str = ""
+    kind: str = ""
+    by: str = ""
+    state: str = ""
+    before: date | None = None
+    after: date | None = None
+    words: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def active(self) -> tuple[tuple[str, str], ...]:
+        """The filters that are set, as (key, value)."""
+        found = [(key, str(getattr(self, key))) for key in KEYS if getattr(self, key)]
+        return (*found, *(("", word) for word in self.words))
+
+    def text(self, *, without: str = "") -> str:
+        """The search box that says the same, perhaps without one filter."""
+        return " ".join(_term(key, value) for key, value in self.active if key != without or not key)
+
+
+def _term(key: str, value: str) -> str:
+    shown = f'"{value}"' if " " in value else value
+    return f"{key}:{shown}" if key else shown
+
+
+def parse(text: str, *, keys: tuple[str, ...] = KEYS) -> Filters:
+    """The filters that a search box says."""
+    found: dict[str, str] = {}
+    words: list[str] = []
+    problems: list[str] = []
+    for key, given, quoted, word in _TERM.findall(text[:MAX_LENGTH]):
+        value = given.strip('"')
+        if not key:
+            words.append(quoted or word)
+        elif key not in keys:
+            known = ", ".join(f"{name}:" for name in keys)
+            problems.append(f"“{key}:” is not a filter here. The filters are {known}.")
+        elif value:
+            found[key] = value
+    days, bad = _days(found)
+    plain = {key: value for key, value in found.items() if key not in ("before", "after")}
+    return Filters(**plain, **days, words=tuple(filter(None, words)), problems=(*problems, *bad))  # type: ignore[arg-type]
+
+
+def _days(found: Mapping[str, str]) -> tuple[dict[str, date], list[str]]:
+    days: dict[str, date] = {}
+    problems: list[str] = []
+    for key in ("before", "after"):
+        if key in found:
+            try:
+                days[key] = date.fromisoformat(found[key])
+            except ValueError:
+                problems.append(f"“{key}:{found[key]}” is not a day. Write it like {key}:2026-11-30.")
+    return days, problems
+
+
+def from_query(query: Mapping[str, str], *, keys: tuple[str, ...] = KEYS) -> Filters:
+    """The search box `q`, narrowed by the fields beside it (`?team=…&state=…`)."""
+    extra = " ".join(_term(key, query[key].replace('"', "")) for key in keys if query.get(key, "").strip())
+    return parse(f"{query.get('q', '')} {extra}".replace("\0", ""), keys=keys)
+
+
+def narrowed(filters: Filters, **changes: str) -> Filters:
+    return replace(filters, **changes)  # type: ignore[arg-type]

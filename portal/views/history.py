@@ -1,0 +1,125 @@
+"""Every change request, found by typed filters, in keyset pages: no OFFSET, no count, a constant number of queries."""
+
+from collections import defaultdict
+from datetime import UTC, datetime, time
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from changes.catalog import catalog
+from changes.models import ChangeRequest, PlanRow
+from changes.rights import main_snapshot
+from changes.states import ChangeRequestState
+from executors.models import Rollout, WorkItem
+from executors.states import ITEM_OPEN, Cause, ItemState
+from portal.access import signed_in
+from portal.filters import Filters, from_query
+from portal.headline import headlines
+from portal.pages import keyset
+
+PAGE = 40
+SHOWN_STATES = (
+    ("open", "Open"),
+    ("merged", "Merged"),
+    ("applying", "Applying"),
+    ("apply-failed", "Failed to apply"),
+    ("withdrawn", "Withdrawn"),
+    ("rejected", "Rejected"),
+    ("draft", "My drafts"),
+)
+
+
+def history(request: HttpRequest) -> HttpResponse:
+    filters = from_query(request.GET)
+    page = keyset(matching(filters, signed_in(request).pk), request.GET, size=PAGE, field="pk", newest_first=True)
+    rows = with_summaries(page.rows)
+    rules = main_snapshot()
+    context = {
+        "section": "changes",
+        "filters": filters,
+        "page": page,
+        "rows": rows,
+        "states": SHOWN_STATES,
+        "teams": sorted(rules.teams),
+        "systems": sorted(rules.systems),
+        "kinds": sorted(catalog().kinds),
+    }
+    return render(request, "history/list.html", context)
+
+
+def matching(filters: Filters, reader: int) -> "QuerySet[ChangeRequest]":
+    """The requests that the filters ask for; drafts only the reader's own, and only when asked for."""
+    found = ChangeRequest.objects.select_related("requester")
+    if filters.state == ChangeRequestState.DRAFT:
+        found = found.filter(state=ChangeRequestState.DRAFT, requester_id=reader)
+    else:
+        found = found.exclude(state=ChangeRequestState.DRAFT)
+    touched = {key: value for key in ("team", "system", "kind") if (value := getattr(filters, key))}
+    if touched:
+        found = found.filter(_touches(**touched))
+    if filters.by:
+        found = found.filter(requester__username=filters.by)
+    if filters.before:
+        found = found.filter(created_at__lt=_midnight(filters.before))
+    if filters.after:
+        found = found.filter(created_at__gte=_midnight(filters.after))
+    found = _in_state(found, filters.state)
+    for word in filters.words:
+        found = found.filter(_says(word))
+    return found
+
+
+def _touches(**columns: str) -> Exists:
+    return Exists(PlanRow.objects.filter(change_request=OuterRef("pk"), **columns))
+
+
+def _midnight(day: object) -> datetime:
+    return datetime.combine(day, time(), UTC)  # type: ignore[arg-type]
+
+
+def _says(word: str) -> Q:
+    says = Q(title__icontains=word) | Q(_touches(path__icontains=word))
+    number = word.removeprefix("#")
+    return says | Q(pk=int(number)) if number.isascii() and number.isdigit() and len(number) < 18 else says
+
+
+def _in_state(found: "QuerySet[ChangeRequest]", state: str) -> "QuerySet[ChangeRequest]":
+    items = WorkItem.objects.filter(rollout__cause=Cause.MERGE, rollout__commit__change_request_id=OuterRef("pk"))
+    working, failed = items.filter(state__in=ITEM_OPEN), items.filter(state__in=(ItemState.FAILED, ItemState.PARKED))
+    match state:
+        case "" | "draft":
+            return found
+        case "applying":
+            return found.filter(Exists(working), state=ChangeRequestState.MERGED)
+        case "apply-failed" | "failed":
+            return found.filter(Exists(failed), state=ChangeRequestState.MERGED)
+        case "applied":
+            rollout = Rollout.objects.filter(cause=Cause.MERGE, commit__change_request_id=OuterRef("pk"))
+            unfinished = items.exclude(state__in=(ItemState.SUCCEEDED, ItemState.SUPERSEDED))
+            return found.filter(Exists(rollout), ~Exists(unfinished), state=ChangeRequestState.MERGED)
+        case _:
+            return found.filter(state=state)
+
+
+def with_summaries(requests: list[ChangeRequest]) -> list[dict[str, object]]:
+    """Each request with its headline and what it touches; three queries however many there are."""
+    heads = headlines(requests)
+    touched: dict[int, dict[str, int]] = defaultdict(dict)
+    operations: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    rows = PlanRow.objects.filter(change_request__in=[request.pk for request in requests])
+    for number, system, operation, count in rows.values_list("change_request_id", "system", "operation").annotate(
+        count=Count("pk")
+    ):
+        if system:
+            touched[number][system] = touched[number].get(system, 0) + count
+        operations[number][operation] += count
+    return [
+        {
+            "request": request,
+            "state": heads[request.pk],
+            "systems": sorted(touched[request.pk]),
+            "operations": sorted(operations[request.pk].items()),
+        }
+        for request in requests
+    ]

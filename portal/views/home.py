@@ -1,0 +1,138 @@
+"""What waits for me, what runs, what is not well, what I asked for."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from changes.models import ChangeRequest, User
+from changes.repository import RepositoryError
+from changes.review import Review, evaluate
+from changes.rights import Rights, main_snapshot
+from changes.states import ChangeRequestState
+from executors.models import Resource, Rollout, WorkItem
+from executors.states import ITEM_FINAL, ITEM_OPEN, ItemState, rollout_state
+from portal import change_page
+from portal.access import rights, signed_in
+from portal.standing import UNWELL, of_mine
+from portal.views.history import with_summaries
+
+LOOKED_AT = 60  # open requests that are evaluated for one page
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A change request that waits for the reader: why, and for how many of its items."""
+
+    change: ChangeRequest
+    items: int
+    deletes: int
+    systems: tuple[str, ...]
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A rollout with open work items."""
+
+    rollout: Rollout
+    title: str
+    state: str
+    done: int
+    total: int
+    systems: tuple[str, ...]
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    user, mine = signed_in(request), rights(request)
+    unwell = Resource.objects.filter(of_mine(mine.teams, mine.owned_systems), sync__in=UNWELL)
+    requests = ChangeRequest.objects.filter(requester=user).exclude(state=ChangeRequestState.DRAFT)
+    drafts = ChangeRequest.objects.filter(requester=user, state=ChangeRequestState.DRAFT)
+    context = {
+        "section": "home",
+        "waiting": waiting_for(user, mine),
+        "running": running(),
+        "unwell": list(unwell.order_by("-changed_at")[: SHOWN + 1]),
+        "parked": list(_failed_items(mine)),
+        "rows": with_summaries(list(requests.select_related("requester").order_by("-pk")[:SHOWN])),
+        "drafts": list(drafts.order_by("-updated_at")[:SHOWN]),
+        "empty_site": not main_snapshot().systems,
+    }
+    template = "home/_live.html" if request.GET.get("part") == "live" else "home/home.html"
+    return render(request, template, context)
+
+
+def waiting_for(user: User, mine: Rights) -> list[Waiting]:
+    """Open requests with an approval that only people like the reader can give, and the reader's own that can merge."""
+    touched = Q(plan_rows__system__in=mine.owned_systems) | Q(plan_rows__team__in=mine.teams) | Q(requester=user)
+    if mine.is_platform:
+        touched |= Q(plan_rows__system="")
+    found = ChangeRequest.objects.filter(touched, state=ChangeRequestState.OPEN).distinct()
+    reviews = [_look(one) for one in found.select_related("requester").order_by("pk")[:LOOKED_AT]]
+    return [one for review in reviews if review and (one := _waiting(review, user))]
+
+
+def _look(change: ChangeRequest) -> Review | None:
+    try:
+        return evaluate(change)
+    except RepositoryError:
+        return None
+
+
+def _waiting(review: Review, user: User) -> Waiting | None:
+    items = change_page.undecided(review, user)
+    ready = review.can_merge and review.change_request.requester_id == user.pk
+    if not items and not ready:
+        return None
+    return Waiting(
+        review.change_request,
+        len(items),
+        sum(item.operation == "delete" for item in items or review.plan.items),
+        tuple(sorted(review.plan.by_system())),
+        ready,
+    )
+
+
+def running() -> list[Running]:
+    """Rollouts with open work, oldest first; three queries."""
+    rollouts = list(
+        Rollout.objects.filter(items__state__in=ITEM_OPEN)
+        .select_related("commit")
+        .distinct()
+        .order_by("commit__position")[:SHOWN]
+    )
+    items: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    rows = WorkItem.objects.filter(rollout__in=rollouts).values_list("rollout_id", "state", "system")
+    for rollout_id, state, system in rows:
+        items[rollout_id].append((state, system))
+    numbers = [one.commit.change_request_id for one in rollouts if one.commit.change_request_id]
+    titles = {one.pk: one.shown_title for one in ChangeRequest.objects.filter(pk__in=numbers)}
+    return [
+        Running(
+            rollout=one,
+            title=titles.get(one.commit.change_request_id or 0, one.reason or one.commit.subject or one.cause),
+            state=rollout_state(state for state, _ in items[one.pk]),
+            done=sum(state in ITEM_FINAL for state, _ in items[one.pk]),
+            total=len(items[one.pk]),
+            systems=tuple(sorted({system for _, system in items[one.pk]})),
+        )
+        for one in rollouts
+    ]
+
+
+def _failed_items(mine: Rights) -> "list[WorkItem]":
+    """Failed work on my systems that nobody has taken up: the latest of each system."""
+    failed = WorkItem.objects.filter(
+        system__in=mine.owned_systems, state__in=(ItemState.FAILED, ItemState.PARKED)
+    ).select_related("rollout__commit")
+    latest: dict[str, WorkItem] = {}
+    for item in failed.order_by("-position", "-wave")[:50]:
+        latest.setdefault(item.system, item)
+    after = WorkItem.objects.filter(system__in=latest, state=ItemState.SUCCEEDED).values_list("system", "position")
+    newest: dict[str, int] = {}
+    for system, position in after.order_by("position"):
+        newest[system] = position
+    return [item for item in latest.values() if newest.get(item.system, -1) < item.position][:SHOWN]
