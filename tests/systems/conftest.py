@@ -130,7 +130,7 @@ class Stage:
             "LANG": "C.UTF-8",
             "ANSIBLE_ACTION_PLUGINS": str(folder / "plugins" / "action"),
             "ANSIBLE_LIBRARY": str(folder / "plugins" / "modules"),
-            "ANSIBLE_MODULE_UTILS": str(PLAYBOOKS / "plugins" / "module_utils"),
+            "ANSIBLE_MODULE_UTILS": f"{folder / 'plugins/module_utils'}:{PLAYBOOKS / 'plugins/module_utils'}",
         }
 
     def prepare(self, kind):

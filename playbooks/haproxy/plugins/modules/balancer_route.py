@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Owns the routes directory of one HAProxy: files, map, check, reload. It runs beside the balancer.
 
-What a route's file says is module_utils/mergeyard/haproxy_routes; events are the action plugin's of the same name.
+What a route's file says is module_utils/haproxy_routes; events are the action plugin's of the same name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mergeyard.haproxy_routes import (
+from ansible.module_utils.haproxy_routes import (
     FILE,
     backend_of,
     map_key,

