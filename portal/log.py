@@ -342,8 +342,8 @@ def lines_html(lines: Iterable[Shown], *, address: str) -> SafeString:
     return format_html_join(
         "",
         '<div class="ln" id="r{}-l{}" data-number="{}" data-status="{}" data-sort="{}">'
-        '<a class="ln-n" href="{}?line={}#r{}-l{}" aria-label="Line {}">{}</a><time class="ln-at" datetime="{}">{}</time>'
-        '<span class="ln-text">{}{}</span></div>',
+        '<a class="ln-n" href="{}?line={}#r{}-l{}" aria-label="Line {}">{}</a>'
+        '<time class="ln-at" datetime="{}">{}</time><span class="ln-text">{}{}</span></div>',
         (
             (
                 line["run"],

@@ -181,9 +181,7 @@ def _rows(cells: list[Cell], waves: tuple[int, ...]) -> tuple[tuple[str, tuple[t
     by_system: dict[str, dict[int, Cell]] = defaultdict(dict)
     for cell in cells:  # in the order of waves, then names: nothing moves while states do
         by_system[cell.item.system][cell.item.wave] = cell
-    return tuple(
-        (system, tuple((wave, found.get(wave)) for wave in waves)) for system, found in by_system.items()
-    )
+    return tuple((system, tuple((wave, found.get(wave)) for wave in waves)) for system, found in by_system.items())
 
 
 def _chosen(cells: list[Cell], item: int) -> Cell | None:

@@ -146,11 +146,11 @@ class Hub:
         self._hints_at = ""
         self._polled = 0.0
         self._away = False
-        self._redis: Redis | None = None
+        self._redis: Redis[str] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def redis(self) -> Redis:
+    def redis(self) -> "Redis[str]":
         if self._redis is None:
             self._redis = Redis.from_url(
                 settings.MERGEYARD_REDIS_URL,
@@ -221,7 +221,7 @@ class Hub:
             elif read:
                 await asyncio.sleep(COALESCE)
         if self._redis is not None:
-            await self._redis.aclose()
+            await self._redis.aclose()  # type: ignore[attr-defined]  # the stubs are older
             self._redis = None
 
     async def _read_redis(self) -> bool:

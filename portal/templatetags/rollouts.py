@@ -49,6 +49,18 @@ def log_lines(fold: log.Fold) -> SafeString:
 
 
 @register.filter
+def resource_page(path: str) -> str:
+    """The page of the resource that a document's path names; empty for any other file."""
+    names = path.removeprefix("resources/").removesuffix(".yml").split("/")
+    return reverse("resource", args=names) if len(names) == 4 else ""
+
+
+@register.filter
+def resource_short(path: str) -> str:
+    return path.removeprefix("resources/").removesuffix(".yml")
+
+
+@register.filter
 def seconds_of(cell_seconds: float | None) -> str:
     """For a clock: 12 s, 3:05, 1:02:09."""
     if cell_seconds is None:

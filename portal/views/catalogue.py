@@ -12,8 +12,8 @@ from changes.documents import Json
 from changes.editing import update_text
 from changes.kinds import Kind, SystemType
 from changes.models import PlanRow
-from changes.rights import main_snapshot
 from changes.repository import RepositoryError
+from changes.rights import main_snapshot
 from portal import access
 from portal.forms.posted import BLANK
 from portal.forms.tree import Drawing, Field
@@ -21,7 +21,28 @@ from portal.views.compose_add import current
 
 # How much a word counts where it is found.
 WEIGHTS = (("title", 8), ("keywords", 6), ("summary", 3), ("type", 3), ("help", 1))
-FILLER = frozenset("a an the to for of my our i we need want with on in and or some new please get".split())
+FILLER = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "for",
+        "get",
+        "i",
+        "in",
+        "my",
+        "need",
+        "new",
+        "of",
+        "on",
+        "or",
+        "our",
+        "some",
+        "the",
+        "to",
+        "want",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +158,7 @@ def documented(kind: Kind) -> list[Documented]:
             path = re.sub(r"\.\d+", "[]", each.name.removeprefix("spec."))
             if each.title and not path.endswith(("[]", "[].value")):
                 found.setdefault(path, Documented(each, path, path.count(".")))
-    order = list(found.values())
-    return order
+    return list(found.values())
 
 
 def everything(schema: Json) -> dict[str, Json]:

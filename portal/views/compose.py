@@ -11,23 +11,23 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
 from changes import workflow
-from changes.documents import MAX_FILE_BYTES
+from changes.documents import MAX_FILE_BYTES, InvalidFile
 from changes.editing import update_text
 from changes.models import ChangeRequest, Edit, StateConflict
 from changes.states import ChangeRequestState
 from portal import access
 from portal.forms.document import read_post, secrets_refused
-from portal.views.desk import Desk, seen
+from portal.views.desk import Desk, main_text, seen
 
 VIEWS = ("form", "yaml", "split")
 CURRENT = "draft"  # the session's key of the draft that the catalogue adds to
 
 
 def own_draft(request: HttpRequest, number: int) -> ChangeRequest:
-    """The draft, if it is this person's; an open request of theirs is taken back into composing first."""
+    """A change request that this person may edit: their own draft, or an open one of theirs or their team's."""
     found = access.change_request(request, number)
-    if found.requester_id != access.signed_in(request).pk:
-        raise PermissionDenied("Only who asked for this change can edit it here.")
+    if not workflow.may_edit(found, access.signed_in(request)):
+        raise PermissionDenied("Only who asked for this change, and the teams it touches, can edit it.")
     return found
 
 
@@ -42,23 +42,18 @@ def page(request: HttpRequest, number: int, edit: int | None = None) -> HttpResp
     """The page with one edit selected, the first one if none is named."""
     draft = own_draft(request, number)
     if not composing(draft):
-        if request.method == "POST" and draft.state == ChangeRequestState.OPEN:
-            return _revise(request, draft)
         return redirect("change", number)
-    request.session[CURRENT] = draft.number
+    remember(request, draft)
     selected = get_object_or_404(draft.edits, pk=edit) if edit else draft.edits.first()
     if selected is None:
         return redirect("compose_add", number)
     return show(request, Desk(draft, selected))
 
 
-def _revise(request: HttpRequest, change_request: ChangeRequest) -> HttpResponse:
-    try:
-        workflow.revise(change_request, access.signed_in(request))
-    except (workflow.Refused, StateConflict) as refusal:
-        messages.error(request, str(refusal))
-        return redirect("change", change_request.number)
-    return redirect("compose", change_request.number)
+def remember(request: HttpRequest, change_request: ChangeRequest) -> None:
+    """The catalogue offers to add to the draft that was open last."""
+    if change_request.state == ChangeRequestState.DRAFT:
+        request.session[CURRENT] = change_request.number
 
 
 def show(request: HttpRequest, desk: Desk, *, status: int = 200) -> HttpResponse:
@@ -107,10 +102,16 @@ def _save_form(request: HttpRequest, desk: Desk) -> Desk:
     document = desk.parsed[0]
     if document is None or desk.kind is None:
         raise workflow.Refused("The form cannot be saved while the YAML cannot be read: mend the YAML first.")
-    reading = read_post(desk.kind, document, request.POST, desk.secret_prefixes)
+    reading = read_post(
+        desk.kind, document, request.POST, prefixes=desk.secret_prefixes, suggested=desk.suggested_secret
+    )
     text = desk.selected.text
     if reading.document != document:
-        text = update_text(text, reading.document)
+        try:
+            text = update_text(text, reading.document)
+        except InvalidFile as invalid:
+            why = invalid.problems[0].message if invalid.problems else "No file can hold this."
+            raise workflow.Refused(f"Not saved: {why}") from invalid
     again = _store(request, desk, text)
     again.typed, again.said, again.focus = reading.typed, reading.problems, reading.focus
     return again
@@ -156,6 +157,38 @@ def remove(request: HttpRequest, number: int, edit: int) -> HttpResponse:
     except (workflow.Refused, StateConflict) as refusal:
         messages.error(request, str(refusal))
     return redirect("compose", number)
+
+
+@require_POST
+def settle(request: HttpRequest, number: int, edit: int) -> HttpResponse:
+    """Main has another text of this file now: keep one's own (`take=mine`) or begin again from main's."""
+    draft, user = own_draft(request, number), access.signed_in(request)
+    selected = get_object_or_404(draft.edits, pk=edit)
+    try:
+        if request.POST.get("take") == "main":
+            text = main_text(selected.path)
+            workflow.put_edit(draft, user, selected.path, text, delete=not text)
+        workflow.rebase_edit(draft, user, selected.path)
+    except (workflow.Refused, StateConflict) as refusal:
+        messages.error(request, str(refusal))
+    return redirect("compose_edit", number, edit)
+
+
+@require_POST
+def discard(request: HttpRequest, number: int) -> HttpResponse:
+    """Throw the draft away, or the revision of an open request, which then stays as it was proposed."""
+    draft, user = own_draft(request, number), access.signed_in(request)
+    try:
+        if draft.state == ChangeRequestState.OPEN:
+            workflow.stop_revising(draft, user)
+            return redirect("change", number)
+        workflow.withdraw(draft, user, "Discarded")
+        messages.success(request, f"Draft {number} was discarded.")
+    except (workflow.Refused, StateConflict) as refusal:
+        messages.error(request, str(refusal))
+        return redirect("compose", number)
+    request.session.pop(CURRENT, None)
+    return redirect("home")
 
 
 @require_POST

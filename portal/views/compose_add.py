@@ -20,7 +20,7 @@ from changes.kinds import Kind
 from changes.models import ChangeRequest, StateConflict
 from changes.states import ChangeRequestState
 from portal import access
-from portal.views.compose import CURRENT, composing, context, own_draft
+from portal.views.compose import CURRENT, composing, context, own_draft, remember
 from portal.views.desk import Desk, main_text
 
 SHOWN = 12  # existing resources listed under the search
@@ -76,7 +76,9 @@ class Adding:
             return name_message("resource", self.name)
         if self.address and self.address.path in self.desk.head.files:
             where = "in this request" if self.address.path in [e.path for e in self.desk.edits] else "already"
-            return f"{self.team} has a {self.address.kind} named {self.name} on {self.system} {where}: take another name."
+            return (
+                f"{self.team} has a {self.address.kind} named {self.name} on {self.system} {where}: take another name."
+            )
         return ""
 
     @property
@@ -106,11 +108,13 @@ def add(request: HttpRequest, number: int) -> HttpResponse:
         return redirect("change", number)
     desk = Desk(draft)
     given = request.POST if request.method == "POST" else request.GET
-    adding = Adding(desk, teams_of(request, desk), *(given.get(key, "").strip() for key in ("kind", "team", "system", "name")))
+    adding = Adding(
+        desk, teams_of(request, desk), *(given.get(key, "").strip() for key in ("kind", "team", "system", "name"))
+    )
     adding.settle()
     if request.method == "POST":
         return _added(request, draft, adding)
-    request.session[CURRENT] = draft.number
+    remember(request, draft)
     query = request.GET.get("q", "").strip()
     shown = {
         **context(desk),
@@ -172,7 +176,7 @@ def new(request: HttpRequest) -> HttpResponse:
     user = access.signed_in(request)
     draft = current(request) if "current" in request.POST else None
     draft = draft or workflow.start_draft(user)
-    request.session[CURRENT] = draft.number
+    remember(request, draft)
     path = request.GET.get("edit") or request.GET.get("delete") or ""
     if path:
         try:
@@ -186,9 +190,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 def current(request: HttpRequest) -> ChangeRequest | None:
     """The draft that this person was last composing, if it still is one."""
-    number = request.session.get(CURRENT)
+    number = int(request.session.get(CURRENT) or 0)
     return ChangeRequest.objects.filter(
         pk=number, requester=access.signed_in(request), state=ChangeRequestState.DRAFT
     ).first()
-
-

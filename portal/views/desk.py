@@ -5,10 +5,11 @@ Puts together what `changes` says; decides nothing and writes nothing.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from changes.catalog import catalog
+from changes.declarations import System
 from changes.documents import Address, InvalidFile, Json, Problem, read_yaml
 from changes.kinds import Kind
 from changes.models import ChangeRequest, Edit
@@ -19,7 +20,7 @@ from changes.rights import main_snapshot
 from changes.snapshot import Snapshot
 from changes.violations import Violation
 from portal.forms.choices import RepositoryChoices
-from portal.forms.document import Section, Surroundings, sections, structure
+from portal.forms.document import Section, Surroundings, secret_parts, sections, structure
 from portal.forms.posted import Typed
 
 
@@ -47,7 +48,6 @@ class Said:
     field: str
     line: int | None
     gap: bool
-    title: str = ""
 
 
 def address_of(path: str) -> Address | None:
@@ -82,7 +82,6 @@ class Desk:
     typed: dict[str, Typed] | None = None
     said: Sequence[tuple[str, str]] = ()
     focus: str = ""
-    reported: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def edits(self) -> list[Edit]:
@@ -96,7 +95,10 @@ class Desk:
     def head(self) -> Snapshot:
         """Main with the draft's edits on it."""
         return self.main.with_changes(
-            {each.path: None if each.delete else (f"draft-{each.pk}-{seen(each)}", each.text.encode()) for each in self.edits}
+            {
+                each.path: None if each.delete else (f"draft-{each.pk}-{seen(each)}", each.text.encode())
+                for each in self.edits
+            }
         )
 
     @cached_property
@@ -111,18 +113,43 @@ class Desk:
     def items(self) -> dict[str, PlanItem]:
         return {item.path: item for item in self.plan.items}
 
+    @property
+    def item(self) -> PlanItem | None:
+        return self.items.get(self.selected.path) if self.selected else None
+
+    @property
+    def stale(self) -> bool:
+        """Whether main's file moved on since the selected edit was begun."""
+        return self.selected is not None and self.selected.path in self.review.conflicts
+
+    @property
+    def main_text(self) -> str:
+        return main_text(self.selected.path) if self.selected else ""
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        words = {"create": "created", "update": "changed", "transfer": "moved", "delete": "deleted"}
+        return [(words[operation], count) for operation, count in self.plan.counts().items() if count]
+
+    @property
+    def by_system(self) -> list[tuple[System, tuple[PlanItem, ...]]]:
+        """The plan's resources by system; a system that is not declared is drawn by its name."""
+        return [
+            (self.head.systems.get(name) or System(name=name, type="", title=name), items)
+            for name, items in self.plan.by_system().items()
+        ]
+
+    @property
+    def approvers(self) -> list[str]:
+        """Who will be asked, in sentences, each once."""
+        return list(dict.fromkeys(each.sentence for each in self.review.requirements))
+
     @cached_property
     def by_path(self) -> dict[str, list[Violation]]:
         found: dict[str, list[Violation]] = {}
         for violation in self.review.violations:
             found.setdefault(violation.path, []).append(violation)
         return found
-
-    @property
-    def elsewhere(self) -> list[Violation]:
-        """What stands against the request and not against the selected document."""
-        path = self.selected.path if self.selected else ""
-        return [violation for violation in self.review.violations if violation.path != path]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -172,6 +199,12 @@ class Desk:
         team = self.main.teams.get(self.address.team) if self.address else None
         return team.secret_prefixes if team else ()
 
+    @property
+    def suggested_secret(self) -> str:
+        """A place for this document's secrets under the team's first prefix that is a folder."""
+        prefix = next((each for each in self.secret_prefixes if each.endswith("/")), "")
+        return f"{prefix}{self.address.name}" if prefix and self.address else ""
+
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The form; empty where the document can only be written as YAML."""
@@ -181,18 +214,13 @@ class Desk:
         return sections(self.kind, document, self._surroundings(self.kind, self.address))
 
     def _surroundings(self, kind: Kind, address: Address) -> Surroundings:
-        item = self.items.get(self.selected.path) if self.selected else None
-        prefix = next((each for each in self.secret_prefixes if each.endswith("/")), "")
-        risks = {change.field: (change.risk,) for change in item.fields if change.risk} if item else {}
         return Surroundings(
             choices=RepositoryChoices(self.head, address, frozenset(each.path for each in self.edits)),
             secret_prefixes=self.secret_prefixes,
-            suggested_secret=f"{prefix}{address.name}" if prefix else "",
+            suggested_secret=self.suggested_secret,
             base=self.base,
             problems=[(each.field, each.message) for each in self.problems if not each.gap],
-            warnings=risks,
             lent={f"spec.{name}": address.name for name in kind.identity},
-            focus=self.focus,
         )
 
     @cached_property
@@ -209,16 +237,32 @@ class Desk:
         if unreadable:
             return [*found, *(Said(each.message, each.field, each.line, gap=False) for each in unreadable)]
         for violation in self.by_path.get(self.selected.path, []):
-            gap = violation.id.endswith("required") or violation.id == "secrets.missing"
+            if violation.id == "secrets.missing":
+                continue  # told below, at the secret itself
+            gap = violation.id.endswith("required")
             message = f"{violation.message} {violation.fix}".strip()
             found.append(Said(message, violation.field, violation.line, gap))
-        return found
+        return [*found, *self._missing_secrets()]
+
+    def _missing_secrets(self) -> list[Said]:
+        """The required secrets for which no place is given."""
+        document = self.parsed[0] or {}
+        written = document.get("secrets")
+        given = written if isinstance(written, dict) else {}
+        needed = self.kind.secrets.items() if self.kind else ()
+        return [
+            Said("Say where the value is kept.", f"secrets.{name}", None, gap=True)
+            for name, secret in needed
+            if secret.required and not secret_parts(given.get(name))[0]
+        ]
 
     @property
     def gaps(self) -> list[tuple[str, str]]:
         """(field, title) of what is still to be filled in."""
         titles = {each.path: each.title for section in self.sections for part in section.fields for each in part.walk()}
-        return [(each.field, titles.get(each.field) or each.field.rpartition(".")[2]) for each in self.problems if each.gap]
+        return [
+            (each.field, titles.get(each.field) or each.field.rpartition(".")[2]) for each in self.problems if each.gap
+        ]
 
     @property
     def faults(self) -> list[Said]:

@@ -121,7 +121,13 @@ def run_log(request: HttpRequest, pk: int) -> HttpResponse:
     numbers = {name: number_of(request.GET.get(name)) for name in ("before", "after", "line")}
     words = request.GET.get("q", "").strip()[:200].replace("\0", "")
     shown = log.page(run, **numbers)
-    context: dict[str, object] = {"run": run, "log": shown, "rollout": run.item.rollout, "section": "changes", "q": words}
+    context: dict[str, object] = {
+        "run": run,
+        "log": shown,
+        "rollout": run.item.rollout,
+        "section": "changes",
+        "q": words,
+    }
     if request.headers.get("HX-Request"):
         return render(request, "rollouts/_lines.html", context)
     if words:
