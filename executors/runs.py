@@ -73,10 +73,7 @@ class Keeper:
     def _look(self) -> None:
         begun = boot_time()  # before the question: the database's clock runs from then on at the latest
         if begun - self.renewed < RENEW_SECONDS:
-            wanted = (
-                type(self.claim.item).objects.filter(pk=self.claim.item.pk).values_list("cancel_requested", flat=True)
-            )
-            self.cancelled = self.cancelled or bool(wanted.first())
+            self.cancelled = self.cancelled or cancel_wanted(self.claim)
         else:
             lease = renew(self.claim)
             self.lost = not lease.held

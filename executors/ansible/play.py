@@ -70,6 +70,7 @@ class Play:
         attempt, order = self.attempt, self.order
         attempt.write_json("play/item.json", order.handover.item)
         attempt.write_json("play/secrets.json", order.handover.secrets)
+        attempt.write("play/ansible.cfg", "")
         inventory = attempt.write("play/inventory/hosts", INVENTORY)
         contained = containment().works
         variables = environment(order.folder, attempt.play, ident=runner_process.IDENT, contained=contained)

@@ -104,7 +104,7 @@ def environment(folder: Path, play: Path, *, ident: str, contained: bool) -> dic
         "TERM": "xterm-256color",
         "TMPDIR": "/tmp" if contained else str(home),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "ANSIBLE_CONFIG": "/dev/null",
+        "ANSIBLE_CONFIG": str(play / "ansible.cfg"),  # an empty one
         "ANSIBLE_HOME": str(home / ".ansible"),
         "ANSIBLE_LOCAL_TEMP": str(home / ".ansible" / "tmp"),
         "ANSIBLE_ACTION_PLUGINS": str(folder / "plugins" / "action"),

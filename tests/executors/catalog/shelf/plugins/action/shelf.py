@@ -1,0 +1,80 @@
+"""A resource module over files, with the faults that tests ask for in `trouble`."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        arguments = json.loads(json.dumps(self._task.args, default=str))
+        self.directory = Path(str(task_vars["mergeyard_dir"]))
+        self.secrets = json.loads((self.directory / "secrets.json").read_text())
+        self.pipe = os.open(self.directory / "events", os.O_WRONLY)
+        self.kind, self.state = arguments["kind"], arguments["state"]
+        self.shelf = Path(arguments["system"]["directory"])
+        failed = [resource for resource in arguments["config"] if not self.settle(resource)]
+        os.close(self.pipe)
+        return {**result, "failed": bool(failed), "msg": f"{len(failed)} failed", "changed": self.state == "replaced"}
+
+    def settle(self, resource):
+        spec = resource["spec"]
+        trouble, _, detail = spec.get("trouble", "").partition(" ")
+        path = self.shelf / f"{self.kind}-{spec.get('name', resource['name'])}.json"
+        before = json.loads(path.read_text()) if path.exists() else None
+        after = spec if self.state == "replaced" else None
+        self.trouble(trouble, detail, resource)
+        if trouble == "silent":
+            return True
+        failed = trouble == "fail"
+        if not failed:
+            path.unlink(missing_ok=True) if after is None else path.write_text(json.dumps(after))
+        self.send(
+            event="resource",
+            path=resource["path"],
+            kind=self.kind,
+            status="failed" if failed else "ok",
+            changed=not failed and before != after,
+            before=before,
+            after=after,
+            reasons=["it was asked for"],
+            message=f"The shelf is full: {detail}" if failed else "",
+        )
+        return not failed
+
+    def trouble(self, trouble, detail, resource):
+        if trouble == "slow":
+            subprocess.Popen(["sleep", "61.25"], start_new_session=True)
+            self.send(event="nonsense")
+            time.sleep(float(detail))
+        elif trouble == "die":
+            os.kill(os.getppid(), 9)
+        elif trouble == "garbage":
+            os.write(self.pipe, b"{no json\n" + b"x" * 9_000_000 + b"\n")
+        elif trouble == "print":
+            sys.stdout.write("\x1b]0;title\x07\x1b[31mred\x1b[0m \x1b[2J" + "y" * 30_000 + "\n")
+            sys.stdout.flush()
+        elif trouble == "leak":
+            secret = self.secrets["resources"][resource["path"]]["lock"]
+            self._display.display(f"the lock is {secret}")
+            self.send(event="nonsense", **{"secret": secret})
+            resource["spec"]["note"] = secret
+        elif trouble == "spy":
+            seen = {
+                "environment": dict(os.environ),
+                "home": [str(path) for path in Path(detail).iterdir()] if Path(detail).exists() else None,
+                "processes": [name for name in os.listdir("/proc") if name.isdigit()],
+                "command": (self.directory / "artifacts/run/command").read_text(),
+                "parent": [str(path) for path in self.directory.parent.iterdir()],
+                "writable": os.access(sys.prefix, os.W_OK),
+            }
+            resource["spec"]["note"] = json.dumps(seen)
+
+    def send(self, **event):
+        os.write(self.pipe, json.dumps(event).encode() + b"\n")

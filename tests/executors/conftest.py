@@ -1,0 +1,153 @@
+"""A yard: a state repository, a catalogue of one real system type over files, a queue, and the passes to drive them."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from changes import catalog as catalogs
+from changes.models import ChangeRequest, MergeIntent, User
+from changes.repository import Person, Repository, state
+from changes.states import IntentState
+from executors import queues
+from executors.ansible import sandbox
+from executors.discovery import initialise
+from executors.models import Event, ItemResource, Resource, Rollout, Run, WorkItem
+from executors.reconcile import reconcile
+from tests.servers import start_valkey
+
+CATALOG = Path(__file__).parent / "catalog"
+SOMEBODY = Person("Rita", "rita@office.example")
+SHELVES = ("shelf-a", "shelf-b")
+FILES = {
+    "mergeyard.yml": "format: 1\ntitle: Office\nplatform_team: platform\n",
+    "teams/payments.yml": 'title: Payments\nmembers: [rita, paul]\nsecret_prefixes: ["file:payments/"]\n',
+    "teams/shelves.yml": "title: Shelves\nmembers: [olga]\n",
+    "teams/others.yml": "title: Others\nmembers: [sam]\n",
+    "teams/platform.yml": "title: Platform\nmembers: [pia]\n",
+}
+
+
+def box(name, shelf="shelf-a", team="payments"):
+    return f"resources/{team}/{shelf}/Box/{name}.yml"
+
+
+def label(name, shelf="shelf-a", team="payments"):
+    return f"resources/{team}/{shelf}/Label/{name}.yml"
+
+
+def document(kind, *, depends_on=(), secrets=None, **spec):
+    return json.dumps(
+        {"kind": kind, "spec": spec}
+        | ({"depends_on": list(depends_on)} if depends_on else {})
+        | ({"secrets": secrets} if secrets else {})
+    )
+
+
+class Yard:
+    """Merges by hand-made commits with their intents, and looks at what became of them."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        for shelf in SHELVES:
+            (directory / shelf).mkdir()
+        declared = {
+            f"systems/{shelf}.yml": json.dumps(
+                {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(directory / shelf)}}
+            )
+            for shelf in SHELVES
+        }
+        self.repository = Repository.create(directory / "state.git")
+        self.first = self.commit({**FILES, **declared})
+        initialise(self.first, applied=True)
+
+    def user(self, name):
+        return User.objects.get_or_create(username=name)[0]
+
+    def commit(self, changes):
+        """A commit on main that nobody approved."""
+        before = self.repository.head()
+        sha = self.repository.commit(
+            parents=[before] if before else [],
+            base_tree_of=before,
+            changes={path: text.encode() if text is not None else None for path, text in changes.items()},
+            message="Change something\n",
+            author=SOMEBODY,
+            committer=SOMEBODY,
+            when=timezone.now(),
+        )
+        self.repository.swap_ref("refs/heads/main", sha, before)
+        return sha
+
+    def merge(self, changes):
+        """An approved one, of a change request by rita."""
+        request = ChangeRequest.objects.create(requester=self.user("rita"), title="Boxes")
+        before = self.repository.head()
+        sha = self.commit(changes)
+        MergeIntent.objects.create(change_request=request, base=before, head=sha, commit=sha, state=IntentState.DONE)
+        return sha
+
+    def work(self):
+        """The controller's passes and a worker's burst in turn, until nothing is left."""
+        while reconcile() or queues.redis().llen("rq:queue:zone-default"):
+            queues.worker("default").work(burst=True, logging_level="ERROR")
+
+    def roll_out(self, changes):
+        self.merge(changes)
+        self.work()
+        return Rollout.objects.latest("pk")
+
+    def items(self, **where):
+        return list(WorkItem.objects.filter(**where).order_by("position", "wave", "system"))
+
+    def result(self, path, **where):
+        return ItemResource.objects.filter(path=path, **where).latest("pk")
+
+    def resource(self, path):
+        return Resource.objects.get(path=path)
+
+    def stored(self, name, shelf="shelf-a", kind="Box"):
+        path = self.directory / shelf / f"{kind}-{name}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def events(self, run=None, **where):
+        return list(Event.objects.filter(run=run or Run.objects.latest("pk"), **where).order_by("number"))
+
+
+@pytest.fixture(scope="session")
+def valkey():
+    directory = Path(tempfile.mkdtemp(prefix="yard-queue-"))
+    server = start_valkey(directory)
+    yield server
+    server.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def queue(valkey, settings):
+    settings.MERGEYARD_REDIS_URL = valkey.url
+    settings.RQ_QUEUES = {name: {"URL": valkey.url, "DEFAULT_TIMEOUT": -1} for name in ("controller", "zone-default")}
+    queues.redis().flushall()
+    return valkey
+
+
+@pytest.fixture
+def yard(transactional_db, settings, queue):
+    directory = Path(tempfile.mkdtemp(prefix="yard-")).resolve()
+    settings.MERGEYARD_REPOSITORY = directory / "state.git"
+    settings.MERGEYARD_CATALOG = [CATALOG]
+    settings.MERGEYARD_LOCAL_PATHS = [directory]
+    settings.MERGEYARD_ATTEMPTS_DIR = directory / "attempts"
+    settings.MERGEYARD_SECRETS_DIR = directory / "secrets"
+    catalogs.catalog.cache_clear()
+    sandbox.containment.cache_clear()
+    yield Yard(directory)
+    catalogs.catalog.cache_clear()
+    sandbox.containment.cache_clear()
+    shutil.rmtree(directory)
+
+
+__all__ = ["FILES", "SHELVES", "Yard", "box", "document", "label", "state"]
