@@ -67,7 +67,16 @@ class Kind:
         self, spec: dict[str, Json], *, file: str = "", lines: Mapping[str, int] | None = None, name: str = ""
     ) -> tuple[Problem, ...]:
         """What the schema has against a spec; with the document's `name`, also against the name it lends."""
-        return self.schema.problems(self.complete(spec, name), file=file, lines=lines or {})
+        filled = self.complete(spec, name)
+        for key in [key for key in self._lent if key not in spec]:
+            filled.pop(key, None)
+        return self.schema.problems(filled, file=file, lines=lines or {})
+
+    @property
+    def _lent(self) -> list[str]:
+        """Identity fields that only the document's name can give: the schema has no such field."""
+        properties = self.spec_schema.get("properties")
+        return [key for key in self.identity if not isinstance(properties, dict) or key not in properties]
 
     def with_defaults(self, spec: dict[str, Json]) -> dict[str, Json]:
         return self.schema.with_defaults(spec)
