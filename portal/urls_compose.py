@@ -11,8 +11,10 @@ urlpatterns = [
     path("changes/<int:number>/compose/", compose.page, name="compose"),
     path("changes/<int:number>/compose/add/", compose_add.add, name="compose_add"),
     path("changes/<int:number>/compose/describe/", compose.describe, name="compose_describe"),
+    path("changes/<int:number>/compose/discard/", compose.discard, name="compose_discard"),
     path("changes/<int:number>/compose/propose/", compose.propose, name="compose_propose"),
     path("changes/<int:number>/compose/<int:edit>/", compose.page, name="compose_edit"),
     path("changes/<int:number>/compose/<int:edit>/save/", compose.save, name="compose_save"),
     path("changes/<int:number>/compose/<int:edit>/remove/", compose.remove, name="compose_remove"),
+    path("changes/<int:number>/compose/<int:edit>/settle/", compose.settle, name="compose_settle"),
 ]

@@ -79,20 +79,23 @@ class Surroundings:
     suggested_secret: str = ""
     base: Mapping[str, Json] | None = None  # None: the document is new
     problems: Sequence[tuple[str, str]] = ()  # (document path or field name, sentence)
-    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lent: Mapping[str, str] = field(default_factory=dict)
-    focus: str = ""
 
 
-def read_post(kind: FormKind, old: Mapping[str, Json], posted: Posted, prefixes: Sequence[str]) -> Reading:
-    """The document that the posted form makes of `old`; keys the form does not know stay as they are."""
+def read_post(
+    kind: FormKind, old: Mapping[str, Json], posted: Posted, *, prefixes: Sequence[str], suggested: str = ""
+) -> Reading:
+    """The document that the posted form makes of `old`; keys the form does not know stay as they are.
+
+    A secret that is to be generated and has no place yet gets the `suggested` one.
+    """
     action = Action.parse(posted.getlist("do")[-1]) if "do" in posted else None
     reader = Reader(posted, kind.spec_schema, action)
     typed: dict[str, Typed] = dict(old)
     _set(typed, "spec", reader.read(kind.spec_schema, old.get("spec", {}), "spec", required=True))
     for key, schema in (("depends_on", DEPENDS_ON), ("expires", EXPIRES)):
         _set(typed, key, reader.read(schema, old.get(key, MISSING), key))
-    _set(typed, "secrets", _read_secrets(kind, old.get("secrets", MISSING), reader, prefixes))
+    _set(typed, "secrets", _read_secrets(kind, old.get("secrets", MISSING), reader, prefixes, suggested))
     document = {key: plain(value) for key, value in typed.items() if not only_blank(value)}
     return Reading(typed, document, tuple(reader.problems), reader.focus)
 
@@ -104,7 +107,7 @@ def _set(typed: dict[str, Typed], key: str, value: Value) -> None:
         typed[key] = value
 
 
-def _read_secrets(kind: FormKind, old: Value, reader: Reader, prefixes: Sequence[str]) -> Value:
+def _read_secrets(kind: FormKind, old: Value, reader: Reader, prefixes: Sequence[str], suggested: str) -> Value:
     if not isinstance(old, dict | Missing):
         return old
     before: dict[str, Json] = old if isinstance(old, dict) else {}
@@ -116,12 +119,14 @@ def _read_secrets(kind: FormKind, old: Value, reader: Reader, prefixes: Sequence
         if isinstance(new_ref, str) and new_ref != ref and (said := refusal(new_ref, prefixes)):
             reader.problems.append((f"secrets.{name}.ref", said))
             new_ref = ref or MISSING
+        if wanted and not new_ref and suggested:
+            new_ref = f"{suggested}{suffix(name, kind)}"
         if (new_ref or "") == ref and wanted == generate:
             continue
         if isinstance(new_ref, str):
             after[name] = {"ref": new_ref, "generate": True} if wanted else new_ref
         elif wanted:
-            after[name] = {"generate": True}
+            after[name] = {"generate": True}  # told as incomplete by the checks
         else:
             after.pop(name, None)
     return after if after or before else old
@@ -170,10 +175,8 @@ def sections(kind: FormKind, typed: Mapping[str, Typed], around: Surroundings) -
         choices=around.choices,
         errors=_grouped(around.problems),
         fixed={} if around.base is None else {f"spec.{path}": why for path, why in kind.immutable.items()},
-        warnings=around.warnings,
         lent=around.lent,
         base=None if around.base is None else flat(dict(around.base).get("spec"), "spec"),
-        focus=around.focus,
     )
     spec = drawing.draw(kind.spec_schema, typed.get("spec", {}), name="spec", required=True)
     found = [Section("spec", "", "", spec.children if spec.widget == "object" else (spec,))]

@@ -23,6 +23,7 @@ from portal.forms.shapes import (
     widget_of,
 )
 
+PICKER = 8
 RADIOS = 4  # a closed choice of at most this many is drawn as radio buttons
 
 
@@ -58,27 +59,33 @@ class Field:
     children: tuple["Field", ...] = ()
     errors: tuple[str, ...] = ()
     fixed: str = ""  # why it cannot be changed any more
-    warnings: tuple[str, ...] = ()
     changed: bool = False
     was: str = ""
     row: str = ""  # number of the row this field stands in, for fields that are rows
     key: str = ""  # a map row's key as typed
     key_options: tuple[str, ...] = ()  # the names a map's rows may have, if they are listed
     key_errors: tuple[str, ...] = ()
-    autofocus: bool = False
     schema_type: str = ""
 
     @property
     def template(self) -> str:
-        return f"compose/fields/{TEMPLATES.get(self.widget, self.widget)}.html"
-
-    @property
-    def described_by(self) -> str:
-        return f"{self.name}.help {self.name}.error"
+        if self.widget == "secret":
+            return "compose/fields/secret.html"
+        return "compose/fields/group.html" if self.is_group else "compose/fields/field.html"
 
     @property
     def is_group(self) -> bool:
-        return self.widget in ("object", "list", "map", "radio", "yaml")
+        return self.widget in ("object", "list", "map", "yaml")
+
+    @property
+    def is_picker(self) -> bool:
+        """Whether a select has so many options that searching them helps."""
+        return len(self.options) > PICKER
+
+    @property
+    def row_stem(self) -> str:
+        """What the names of this row's buttons and key begin with."""
+        return self.name.removesuffix(".value")
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -89,16 +96,6 @@ class Field:
         return [self, *(each for child in self.children for each in child.walk())]
 
 
-TEMPLATES = {
-    "integer": "text",
-    "number": "text",
-    "date": "text",
-    "suggest": "text",
-    "select": "select",
-    "reference": "select",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """One drawing of one document: where choices come from, and what is to be said at which place."""
@@ -107,10 +104,8 @@ class Drawing:
     choices: Choices = no_choices
     errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by document path or by field name
     fixed: Mapping[str, str] = field(default_factory=dict)  # by document path; only for what exists already
-    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lent: Mapping[str, str] = field(default_factory=dict)  # by document path: what an absent value is taken from
     base: Mapping[str, str] | None = None  # flat values of the document on main, None: a new document
-    focus: str = ""
 
     def draw(
         self, schema: Schema, value: Typed | Missing, *, name: str, path: str = "", required: bool = False
@@ -192,8 +187,6 @@ class Drawing:
             children=children,
             errors=self.errors.get(path, ()),
             fixed=self.fixed.get(path, ""),
-            warnings=self.warnings.get(path, ()),
-            autofocus=self.focus == f"{name}.add",
             hint=count_hint(schema),
             key_options=_key_options(schema) if widget == "map" else (),
         )
@@ -225,10 +218,8 @@ class Drawing:
             options=options,
             errors=self.errors.get(path, ()),
             fixed=self.fixed.get(path, ""),
-            warnings=self.warnings.get(path, ()),
             changed=self.base is not None and (text or default) != (was or default),
             was=was or default,
-            autofocus=bool(self.focus) and self.focus == name,
             schema_type=type_of(schema),
         )
 
