@@ -1,0 +1,394 @@
+"""A person's git client against the real server."""
+
+import base64
+import contextlib
+import gzip
+import http.client
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.changes.conftest import CATALOG, FILES, REFUNDS, box
+
+ROOT = Path(__file__).resolve().parents[2]
+SETUP = """
+import django, json, sys
+django.setup()
+from django.conf import settings
+from django.core.management import call_command
+call_command("migrate", verbosity=0, skip_checks=True)
+from changes import setup, tokens
+from changes.models import User
+setup.initialise(settings.MERGEYARD_REPOSITORY, {path: text.encode() for path, text in json.load(sys.stdin).items()})
+found = {}
+for name in ("rita", "paul", "olga", "sam"):
+    user = User.objects.create(username=name, first_name=name.title(), email=f"{name}@office.example")
+    found[name] = tokens.create(user, title="git")[1]
+print(json.dumps(found))
+"""
+
+
+class Server:
+    def __init__(self, home):
+        self.home = home
+        self.environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "portal.settings",
+            "MERGEYARD_HOME": str(home),
+            "MERGEYARD_SECRET_KEY": "only-for-tests",
+            "MERGEYARD_CATALOG": str(CATALOG),
+            "MERGEYARD_DATABASE_URL": f"sqlite:///{home}/mergeyard.sqlite3",
+        }
+        made = subprocess.run(
+            [sys.executable, "-c", SETUP],
+            input=json.dumps(FILES), env=self.environment, cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        self.tokens = json.loads(made.stdout)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self.log = (home / "uvicorn.log").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "portal.asgi:application", "--fd", str(listener.fileno())],
+            env=self.environment, cwd=ROOT, pass_fds=[listener.fileno()], stdout=self.log, stderr=self.log,
+        )  # fmt: skip
+        listener.close()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=20)
+        self.log.close()
+
+    def url(self, user):
+        return f"http://{user}:{self.tokens[user]}@127.0.0.1:{self.port}/git/state.git"
+
+    def rows(self, query, *values):
+        with sqlite3.connect(f"file:{self.home}/mergeyard.sqlite3?mode=ro", uri=True) as database:
+            return database.execute(query, values).fetchall()
+
+    def request(self, method, path, headers=(), body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path, body=body, headers=dict(headers))
+        response = connection.getresponse()
+        found = response.status, dict(response.getheaders()), response.read()
+        connection.close()
+        return found
+
+    def basic(self, user, secret=None):
+        pair = f"{user}:{secret or self.tokens[user]}".encode()
+        return {"Authorization": "Basic " + base64.b64encode(pair).decode()}
+
+
+class Clone:
+    """A work tree of a person with an ordinary git client."""
+
+    def __init__(self, server, user, folder):
+        self.server, self.user, self.folder = server, user, folder
+        self.run("clone", "-q", "--single-branch", server.url(user), str(folder), cwd=folder.parent)
+        self.run("config", "user.name", user.title())
+        self.run("config", "user.email", f"{user}@office.example")
+
+    def run(self, *arguments, cwd=None, check=True):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder.parent),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+        done = subprocess.run(
+            ["git", *arguments], cwd=cwd or self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    def write(self, path, text):
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return file
+
+    def commit(self, message="A change", **more):
+        self.run("add", "-A")
+        self.run("commit", "-q", "--allow-empty", "-m", message, **more)
+
+    def push(self, ref, *, check=True, source="HEAD"):
+        return self.run("push", "origin", f"{source}:{ref}", check=check)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("home"))
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def clone(server, tmp_path):
+    return lambda user: Clone(server, user, tmp_path / user)
+
+
+@pytest.fixture
+def branch(request):
+    return "change/" + "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]
+
+
+def request_of(server, branch):
+    (row,) = server.rows(
+        "select id, title, reason, state, head, requester_id from changes_changerequest where branch=?", branch
+    )
+    return dict(zip(["number", "title", "reason", "state", "head", "requester"], row, strict=True))
+
+
+def test_a_push_of_a_branch_opens_a_change_request_of_the_pusher(server, clone, branch):
+    rita = clone("rita")
+    rita.write(REFUNDS, box(5))
+    rita.commit("A box for refunds\n\nThey come back.")
+    rita.push(branch)
+    found = request_of(server, branch)
+    assert (found["title"], found["reason"], found["state"]) == ("A box for refunds", "They come back.", "open")
+    assert found["head"] == rita.run("rev-parse", "HEAD").stdout.strip()
+    assert server.rows("select username from changes_user where id=?", found["requester"]) == [("rita",)]
+    assert server.rows("select path, operation from changes_planrow where change_request_id=?", found["number"]) == [
+        (REFUNDS, "create")
+    ]
+
+
+def test_a_second_push_updates_the_same_change_request(server, clone, branch):
+    rita = clone("rita")
+    rita.write(REFUNDS, box(5))
+    rita.commit("First")
+    rita.push(branch)
+    number = request_of(server, branch)["number"]
+    rita.write(REFUNDS, box(6))
+    rita.commit("Second")
+    rita.push(branch)
+    found = request_of(server, branch)
+    assert (found["number"], found["title"]) == (number, "First")
+    assert found["head"] == rita.run("rev-parse", "HEAD").stdout.strip()
+
+
+def test_a_member_of_the_team_who_pushes_becomes_an_editor(server, clone, branch):
+    rita, paul = clone("rita"), clone("paul")
+    rita.write(REFUNDS, box(5))
+    rita.commit("First")
+    rita.push(branch)
+    paul.run("fetch", "-q", "origin", branch)
+    paul.run("checkout", "-q", "FETCH_HEAD")
+    paul.write(REFUNDS, box(7))
+    paul.commit("Larger")
+    paul.push(branch)
+    editors = server.rows(
+        "select username from changes_user join changes_editor on user_id = changes_user.id where change_request_id=?",
+        request_of(server, branch)["number"],
+    )
+    assert set(editors) == {("rita",), ("paul",)}
+
+
+def test_a_stranger_cannot_push_to_the_branch_of_a_change_request(server, clone, branch):
+    rita, sam = clone("rita"), clone("sam")
+    rita.write(REFUNDS, box(5))
+    rita.commit("First")
+    rita.push(branch)
+    sam.run("fetch", "-q", "origin", branch)
+    sam.run("checkout", "-q", "FETCH_HEAD")
+    sam.commit("Mine now")
+    refused = sam.push(branch, check=False)
+    assert "remote: - " + branch + " is the branch of change request" in refused.stderr
+    assert "by Rita: only they and members of the teams it touches can push to it" in refused.stderr
+
+
+def test_a_push_to_main_is_refused_in_a_sentence_that_says_what_to_do(server, clone):
+    rita = clone("rita")
+    before = rita.run("rev-parse", "origin/main").stdout
+    rita.write(REFUNDS, box(5))
+    rita.commit()
+    refused = rita.push("main", check=False)
+    assert refused.returncode != 0
+    assert "remote: - The main branch only moves when an approved change request is merged." in refused.stderr
+    assert "git push origin HEAD:refs/heads/change/my-change" in refused.stderr
+    assert rita.run("ls-remote", "origin", "refs/heads/main").stdout.split()[0] == before.strip()
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/feature", "refs/tags/v1", "refs/heads/change/a/b", "refs/notes/x"])
+def test_only_change_branches_are_taken(clone, ref):
+    rita = clone("rita")
+    rita.commit()
+    refused = rita.push(ref, check=False)
+    assert refused.returncode != 0
+    assert "only branches named change/<name>" in refused.stderr
+
+
+def test_a_branch_is_neither_deleted_nor_rewritten(server, clone, branch):
+    rita = clone("rita")
+    rita.write(REFUNDS, box(5))
+    rita.commit("First")
+    rita.push(branch)
+    head = request_of(server, branch)["head"]
+    assert rita.push(branch, source="", check=False).returncode != 0
+    rita.run("commit", "-q", "--amend", "-m", "Rewritten")
+    assert rita.run("push", "--force", "origin", f"HEAD:{branch}", check=False).returncode != 0
+    assert request_of(server, branch)["head"] == head
+
+
+def _symlink(clone):
+    (clone.folder / "resources/payments/shelf-test/Box/link.yml").symlink_to("/etc/passwd")
+
+
+def _executable(clone):
+    clone.write(REFUNDS, box(5)).chmod(0o755)
+
+
+def _submodule(clone):
+    head = clone.run("rev-parse", "HEAD").stdout.strip()
+    clone.run("update-index", "--add", "--cacheinfo", f"160000,{head},resources/payments/sub")
+    clone.run("commit", "-q", "-m", "submodule")
+
+
+BAD = {
+    "a symbolic link": (_symlink, "is a symbolic link"),
+    "an executable file": (_executable, "is an executable file"),
+    "a submodule": (_submodule, "is a submodule"),
+    "attributes": (lambda c: c.write(".gitattributes", "* -diff\n"), ".gitattributes: is not a path"),
+    "capital letters": (
+        lambda c: c.write("resources/payments/shelf-test/Box/Orders.yml", box(1)),
+        "Orders.yml: is not a path",
+    ),
+    "hidden letters": (lambda c: c.write("teams/pay\u202ements.yml", "x"), "teams/pay\\xe2\\x80\\xaements.yml"),
+    "a newline": (lambda c: c.write("teams/pay\nments.yml", "x"), "teams/pay\\x0aments.yml"),
+    "a large file": (lambda c: c.write(REFUNDS, b"#" * 1_000_001), "has 1,000,001 bytes, and 1,000,000 are allowed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_may_not_be_in_the_repository_is_refused_with_its_name(server, clone, what):
+    rita = clone("rita")
+    make, sentence = BAD[what]
+    make(rita)
+    if what != "a submodule":
+        rita.commit()
+    refused = rita.push("change/bad", check=False)
+    assert refused.returncode != 0
+    assert sentence in refused.stderr
+    assert server.rows("select count(*) from changes_changerequest where branch='change/bad'") == [(0,)]
+
+
+def test_what_a_later_commit_takes_away_again_is_refused_as_well(clone):
+    rita = clone("rita")
+    _symlink(rita)
+    rita.commit()
+    (rita.folder / "resources/payments/shelf-test/Box/link.yml").unlink()
+    rita.commit()
+    assert "is a symbolic link" in rita.push("change/bad", check=False).stderr
+
+
+def test_a_history_without_main_is_refused(clone):
+    rita = clone("rita")
+    rita.run("checkout", "-q", "--orphan", "other")
+    rita.commit("Unrelated")
+    assert "has no commit in common with main" in rita.push("change/bad", check=False).stderr
+
+
+def test_a_document_that_makes_no_sense_is_taken_and_shown_later(server, clone, branch):
+    rita = clone("rita")
+    rita.write(REFUNDS, "kind: Box\nspec: {size: many}\n")
+    rita.commit("Nonsense")
+    rita.push(branch)
+    assert request_of(server, branch)["state"] == "open"
+
+
+def test_without_a_good_token_git_is_asked_to_sign_in(server):
+    path = "/git/state.git/info/refs?service=git-upload-pack"
+    for headers in (
+        {},
+        server.basic("rita", "wrong"),
+        server.basic("olga", server.tokens["rita"]),
+        {"Authorization": "Basic %%%"},
+    ):
+        status, answered, body = server.request("GET", path, headers)
+        assert (status, answered["www-authenticate"]) == (401, 'Basic realm="Mergeyard", charset="UTF-8"')
+        assert b"a token that you make on the page Tokens" in body
+    assert server.request("GET", path, server.basic("rita"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/git/other.git/info/refs?service=git-upload-pack", 404),
+        ("GET", "/git/state.git/HEAD", 404),
+        ("GET", "/git/state.git/objects/info/packs", 404),
+        ("GET", "/git/state.git/../../etc/passwd", 404),
+        ("GET", "/git/state.git/info/refs", 403),
+        ("GET", "/git/state.git/info/refs?service=git-upload-archive", 403),
+        ("GET", "/git/state.git/git-upload-pack", 405),
+        ("POST", "/git/state.git/info/refs?service=git-upload-pack", 405),
+    ],
+)
+def test_other_addresses_are_answered_with_a_sentence(server, method, path, status):
+    found, headers, body = server.request(method, path, server.basic("rita"))
+    assert found == status
+    assert headers["content-type"].startswith("text/plain")
+    assert body.endswith(b".\n")
+
+
+def test_a_compressed_request_is_understood(server):
+    body = gzip.compress(b"0014command=ls-refs\n00010014ref-prefix HEAD\n0000")
+    headers = server.basic("rita") | {
+        "Content-Type": "application/x-git-upload-pack-request",
+        "Content-Encoding": "gzip",
+        "Git-Protocol": "version=2",
+    }
+    status, _, answer = server.request("POST", "/git/state.git/git-upload-pack", headers, body)
+    assert status == 200
+    assert b" HEAD" in answer
+
+
+def test_fifty_megabytes_go_in_and_out_without_being_collected(server, clone, branch, tmp_path):
+    rita = clone("rita")
+    for number in range(60):
+        rita.write(f"resources/payments/shelf-test/Box/large-{number}.yml", b"# " + os.urandom(430_000).hex().encode())
+    rita.commit("Much")
+    process = psutil.Process(server.process.pid)
+    before = process.memory_info().rss
+    rita.push(branch)
+    assert request_of(server, branch)["head"] == rita.run("rev-parse", "HEAD").stdout.strip()
+    other = Clone(server, "olga", tmp_path / "again")
+    other.run("fetch", "-q", "origin", branch)
+    files = other.run("ls-tree", "-r", "--name-only", "FETCH_HEAD").stdout.split()
+    assert sum(name.endswith(".yml") and "large-" in name for name in files) == 60
+    assert process.memory_info().rss - before < 150_000_000
+
+
+def test_a_client_that_goes_away_ends_the_process(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.putrequest("POST", "/git/state.git/git-receive-pack")
+    for name, value in server.basic("rita").items():
+        connection.putheader(name, value)
+    connection.putheader("Content-Type", "application/x-git-receive-pack-request")
+    connection.putheader("Content-Length", "1000000")
+    connection.endheaders()
+    connection.send(b"0000")
+    process = psutil.Process(server.process.pid)
+
+    def ours():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child for child in process.children(recursive=True) if "git" in child.name()]
+        return None
+
+    wait_until(ours)
+    connection.sock.close()
+    wait_until(lambda: ours() == [])
+
+
+def wait_until(holds):
+    limit = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
