@@ -100,8 +100,8 @@ def _say_ready(home: Home, *, screen: Screen, first: bool) -> None:
     ]
     screen.say(f"\nReady in {took} s ({', '.join(figures)} on this machine).\n\n  {home.address}\n")
     screen.say(f"  Everyone's password is {home.kept['password']}\n")
-    for name, role in content.roles():
-        screen.say(f"  {name:<5} {role}")
+    for person in content.people():
+        screen.say(f"  {person['name']:<5} {person['role']}")
     screen.say("\nCtrl-C stops everything; the next start keeps the data; bin/demo --reset starts anew.\n")
 
 

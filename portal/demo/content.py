@@ -54,6 +54,7 @@ def write_secrets(beds: dict[str, Testbed], directory: Path) -> None:
             file.write_text(value)
 
 
-def roles() -> list[tuple[str, str]]:
-    """One login per role, and what that person may do."""
-    return [(person["name"], person["role"]) for person in yaml.safe_load((STATE.parent / "people.yml").read_text())]
+def people() -> list[dict[str, str]]:
+    """The demo's logins, one per role: name, first, last, role."""
+    found: list[dict[str, str]] = yaml.safe_load((STATE.parent / "people.yml").read_text())
+    return found

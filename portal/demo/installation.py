@@ -2,8 +2,8 @@
 
 import time
 
-import yaml
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
 
 from changes import setup
@@ -29,20 +29,21 @@ def is_new() -> bool:
 
 
 def first_state(beds: dict[str, Testbed], *, password: str) -> str:
-    people = yaml.safe_load((content.STATE.parent / "people.yml").read_text())
-    known = {person["name"]: person for person in people}
-    for username in sorted({name for names in content.members().values() for name in names}):
-        person = known.get(username, {"first": username.title(), "last": ""})
-        user, _ = User.objects.get_or_create(
-            username=username, defaults={"first_name": person["first"], "last_name": person["last"]}
-        )
-        user.set_password(password)
-        user.save()
+    _people(password)
     content.write_secrets(beds, settings.MERGEYARD_SECRETS_DIR)
     files = content.files(beds)
     commit = setup.initialise(settings.MERGEYARD_REPOSITORY, files, message="Take over what Harbour Shop runs")
     discovery.initialise(commit, applied=False)
     return f"{len(files)} files, {sum(path.startswith('resources/') for path in files)} documents"
+
+
+def _people(password: str) -> None:
+    known = {person["name"]: person for person in content.people()}
+    slow_hash = make_password(password)
+    for username in sorted({name for names in content.members().values() for name in names}):
+        person = known.get(username, {"first": username.title(), "last": ""})
+        names = {"first_name": person["first"], "last_name": person["last"]}
+        User.objects.update_or_create(username=username, defaults={**names, "password": slow_hash})
 
 
 def apply_forgotten(beds: dict[str, Testbed]) -> list[str]:
