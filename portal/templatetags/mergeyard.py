@@ -48,7 +48,7 @@ def icon(name: str, classes: str = "", label: str = "") -> SafeString:
 
 
 @register.simple_tag
-def state(name: str, size: str = "", label: str = "") -> SafeString:
+def state(name: str, size: str = "", label: str = "", count: int | None = None) -> SafeString:
     """The state of anything: always a word, a colour and an icon, and always the same ones."""
     look: Look = look_of(name)
     css = f"state tone-{look.tone} {look.extra} {'state-lg' if size == 'lg' else ''}".strip()
@@ -57,7 +57,7 @@ def state(name: str, size: str = "", label: str = "") -> SafeString:
         " ".join(css.split()),
         name,
         icon(look.icon, "spin" if look.moving else ""),
-        label or look.word,
+        (label or look.word) if count is None else f"{count} {(label or look.word).lower()}",
     )
 
 

@@ -9,16 +9,16 @@
   /* Times */
   const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  const ago = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "narrow" });
   const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
   const dayOfYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
   function relative(then) {
     const seconds = (then - Date.now()) / 1000;
     const far = Math.abs(seconds);
+    const said = (amount, word) => (seconds < 0 ? `${Math.max(1, Math.floor(amount))} ${word} ago` : `in ${Math.max(1, Math.floor(amount))} ${word}`);
     if (far < 45) return seconds < 0 ? "just now" : "in a moment";
-    if (far < 3600) return ago.format(Math.round(seconds / 60), "minute");
-    if (far < 86400) return ago.format(Math.round(seconds / 3600), "hour");
-    if (far < 30 * 86400) return ago.format(Math.round(seconds / 86400), "day");
+    if (far < 3600) return said(far / 60, "min");
+    if (far < 86400) return said(far / 3600, "h");
+    if (far < 30 * 86400) return said(far / 86400, "d");
     return (then.getFullYear() === new Date().getFullYear() ? day : dayOfYear).format(then);
   }
   function times(root) {
