@@ -128,6 +128,7 @@ class Stage:
             "PATH": f"{binaries}:/usr/bin:/bin",
             "HOME": str(attempt),
             "LANG": "C.UTF-8",
+            "ANSIBLE_PIPELINING": "True",
             "ANSIBLE_ACTION_PLUGINS": str(folder / "plugins" / "action"),
             "ANSIBLE_LIBRARY": str(folder / "plugins" / "modules"),
             "ANSIBLE_MODULE_UTILS": f"{folder / 'plugins/module_utils'}:{PLAYBOOKS / 'plugins/module_utils'}",
