@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case of a table is one line
 """The catalogue is read whole or refused, and its kinds speak so that a person can act."""
 
 import shutil
@@ -234,7 +235,7 @@ def test_a_kind_of_no_catalogue_has_no_kind():
     assert KINDS.kind_of(document(QUEUE, {})) is QUEUE
 
 
-@pytest.fixture()
+@pytest.fixture
 def copy(tmp_path):
     shutil.copytree(CATALOGUE, tmp_path / "catalogue")
     return tmp_path / "catalogue"
