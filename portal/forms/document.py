@@ -149,11 +149,11 @@ def refusal(ref: str, prefixes: Sequence[str]) -> str:
             "This team has no place for secrets yet: ask the platform team to add secret_prefixes to the team's file."
         )
     places = " or ".join(prefixes)
+    if ref.startswith(tuple(prefixes)) or any(prefix.startswith(ref) for prefix in prefixes):
+        return f"Go on: {places} is followed by a name of letters, digits, dots and dashes."
     return (
-        f"Give the place where the value is kept, beginning with {places}, never the value itself."
-        " What you typed was not stored; if it was a password, consider it seen and change it."
-        if not ref.startswith(tuple(prefix.partition(":")[0] + ":" for prefix in prefixes))
-        else f"A reference of this team begins with {places} and continues with letters, digits, dots and dashes."
+        f"Give the place where the value is kept, beginning with {places}, and never the value itself."
+        " What you typed was not stored."
     )
 
 
@@ -221,7 +221,7 @@ def _secret_fields(kind: FormKind, typed: Mapping[str, Typed], drawing: Drawing,
             text="true" if generate else "false",
         )
         children = (place, switch) if secret.generate else (place,)
-        fields.append(Field(name=stem, path=stem, widget="object", title=secret.title, children=children))
+        fields.append(Field(name=stem, path=f"{stem}.*", widget="object", title=secret.title, children=children))
     return fields
 
 

@@ -130,8 +130,11 @@ class Reader:
             return old
         before = list(old.items()) if isinstance(old, dict) else []
         values = resolve(map_values(schema) or {}, self.root)
+        rows = self._rows(name)
+        if self.action == Action("add", name):
+            self.focus += ".key"
         after = Pairs()
-        for row in self._rows(name):
+        for row in rows:
             stem = f"{name}.{row}"
             key = self.posted.getlist(f"{stem}.key")[-1].strip() if f"{stem}.key" in self.posted else ""
             was = before[int(row)][1] if int(row) < len(before) else MISSING

@@ -219,7 +219,7 @@ class Drawing:
             errors=self.errors.get(path, ()),
             fixed=self.fixed.get(path, ""),
             changed=self.base is not None and (text or default) != (was or default),
-            was=was or default,
+            was=(was or default) if self.base is not None else "",
             schema_type=type_of(schema),
         )
 
@@ -247,14 +247,13 @@ def titled(name: str) -> str:
 
 def hint(schema: Schema) -> str:
     """Bounds and lengths in words; a pattern only where no example shows it."""
-    unit = f" {schema['x-unit']}" if "x-unit" in schema else ""
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        return f"{text_of(low)} to {text_of(high)}{unit}"
+        return f"{text_of(low)} to {text_of(high)}"
     if low is not None:
-        return f"at least {text_of(low)}{unit}"
+        return f"at least {text_of(low)}"
     if high is not None:
-        return f"at most {text_of(high)}{unit}"
+        return f"at most {text_of(high)}"
     longest = schema.get("maxLength")
     return f"at most {longest} characters" if isinstance(longest, int) and longest <= 250 else ""
 

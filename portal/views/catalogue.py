@@ -1,6 +1,7 @@
 """The catalogue: what can be asked for, found by what a person wants to do."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db.models import Max
@@ -8,14 +9,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from changes.catalog import catalog
-from changes.documents import Json
 from changes.editing import update_text
 from changes.kinds import Kind, SystemType
 from changes.models import PlanRow
 from changes.repository import RepositoryError
 from changes.rights import main_snapshot
 from portal import access
-from portal.forms.posted import BLANK
+from portal.forms.shapes import MISSING, Schema, as_schema, resolve, type_of
 from portal.forms.tree import Drawing, Field
 from portal.views.compose_add import current
 
@@ -142,33 +142,34 @@ def kind_page(request: HttpRequest, name: str) -> HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """A field of a kind with how deep it lies."""
+    """A field of a kind, how deep it lies, and whether only some values of other fields ask for it."""
 
     field: Field
     path: str
     depth: int
+    conditional: bool
 
 
 def documented(kind: Kind) -> list[Documented]:
-    """Every field of the kind, also those that only some values ask for."""
-    drawing = Drawing(root=kind.spec_schema)
-    found: dict[str, Documented] = {}
-    for spec in (everything(kind.spec_schema), kind.example):
-        for each in drawing.draw(kind.spec_schema, spec, name="spec").walk()[1:]:
-            path = re.sub(r"\.\d+", "[]", each.name.removeprefix("spec."))
-            if each.title and not path.endswith(("[]", "[].value")):
-                found.setdefault(path, Documented(each, path, path.count(".")))
-    return list(found.values())
+    """Every field of the kind in the order of its schema."""
+    return list(_documented(kind.spec_schema, Drawing(root=kind.spec_schema), "", 0))
 
 
-def everything(schema: Json) -> dict[str, Json]:
-    """A value with one row in each list, so that the fields of its rows are drawn."""
-    made: dict[str, Json] = {}
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    for name, part in properties.items() if isinstance(properties, dict) else ():
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "array":
-            made[name] = [BLANK]
-        elif kind == "object" and (inner := everything(part)):
-            made[name] = inner
-    return made
+def _documented(schema: Schema, drawing: Drawing, within: str, depth: int) -> Iterator[Documented]:
+    schema = resolve(schema, drawing.root)
+    branches = [as_schema(schema.get(name)) for name in ("then", "else")]
+    refused = {
+        name for branch in branches for name, each in as_schema(branch.get("properties")).items() if each is False
+    }
+    added = {name: each for branch in branches for name, each in as_schema(branch.get("properties")).items() if each}
+    required = schema.get("required")
+    for name, each in {**added, **as_schema(schema.get("properties"))}.items():
+        path = f"{within}{name}"
+        needed = isinstance(required, list) and name in required
+        found = drawing.draw(as_schema(each), MISSING, name=path, required=needed)
+        yield Documented(found, path, depth, conditional=name in refused)
+        part = resolve(as_schema(each), drawing.root)
+        if type_of(part) == "object":
+            yield from _documented(part, drawing, f"{path}.", depth + 1)
+        elif isinstance(part.get("items"), dict):
+            yield from _documented(as_schema(part["items"]), drawing, f"{path}[].", depth + 1)

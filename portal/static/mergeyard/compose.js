@@ -285,6 +285,7 @@
 
   startEditor();
   pickers();
+  if ($(".form-body.empty")) desk.dataset.view = desk.dataset.step = "yaml";
   setStep(desk.dataset.step === "yaml" ? "yaml" : "form");
   spread();
   planChanged();
