@@ -20,17 +20,21 @@ def members() -> dict[str, list[str]]:
     return {file.stem: yaml.safe_load(file.read_text())["members"] for file in sorted(STATE.glob("teams/*.yml"))}
 
 
-def files(beds: dict[str, Testbed]) -> dict[str, bytes]:
-    """Path -> content of the first commit. `$name` in a document is a value that a server's test bed gives."""
-    given = {
+def given(beds: dict[str, Testbed]) -> dict[str, str]:
+    """What documents may name: `edge_test_blue_port` is the `blue_port` of the test bed of `edge-test`."""
+    return {
         f"{system.replace('-', '_')}_{name}": str(value)
         for system, bed in beds.items()
         for name, value in bed.extra.items()
     }
-    found = {}
+
+
+def files(beds: dict[str, Testbed]) -> dict[str, bytes]:
+    """Path -> content of the first commit. `$name` in a document is a value that a server's test bed gives."""
+    values, found = given(beds), {}
     for file in sorted(STATE.rglob("*.yml")):
         path = file.relative_to(STATE).as_posix()
-        text = Template(file.read_text()).substitute(given)
+        text = Template(file.read_text()).substitute(values)
         if path.startswith("systems/"):
             text += _connection(file.stem, beds[file.stem])
         found[path] = text.encode()
