@@ -54,6 +54,11 @@ def clean(text: str) -> str:
     return _ESCAPES.sub(lambda match: match["colour"] or "", text)
 
 
+def plain(text: str) -> str:
+    """Without colours too, lines kept."""
+    return "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", clean(line)) for line in text.splitlines())
+
+
 def cut(text: str) -> str:
     if len(text) <= MAX_LINE:
         return text
@@ -111,7 +116,7 @@ class EventWriter:
 
     def _add(self, sort: str, task: str, text: str, data: Any) -> None:
         self._room.wait()
-        task, text = clean(self.mask.text(task))[:200], cut(self.mask.text(clean(text)))
+        task, text = self.mask.text(clean(task))[:200], cut(self.mask.text(clean(text)))
         with self._lock:
             self.number += 1
             event = Event(

@@ -14,6 +14,7 @@ import redis as redis_client
 from django.conf import settings
 from django.db import close_old_connections
 from rq import SimpleWorker
+from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -149,10 +150,11 @@ def wait_for_wake(seconds: float) -> bool:
                 [queue], max(1, round(seconds)), connection=connection, job_class=AllowedJob, serializer=JSONSerializer
             )
             arrived(CONTROLLER + ":")
-            if found is None:
-                return False
-            found[0].delete()
-            return True
+            if found is not None:
+                found[0].delete()
+            return found is not None
+        except DequeueTimeout:
+            return False
         finally:
             connection.close()
     except Errors as error:

@@ -21,7 +21,7 @@ from executors.ansible.attempt import Attempt
 from executors.ansible.play import Ending, Order, Play
 from executors.ansible.sandbox import NotAllowed, containment, local_paths
 from executors.claim import Claim, cancel_wanted, outdated, renew
-from executors.events import EventWriter, Stale, clean_data
+from executors.events import EventWriter, Stale, clean_data, plain
 from executors.models import ItemResource
 from executors.preparation import CannotPrepare, Prepared, prepare
 from executors.results import End, Result
@@ -250,4 +250,4 @@ def _sentence(failures: list[tuple[str, str]], total: int) -> str:
 
 def _trouble(ending: Ending, prepared: Prepared) -> str:
     said = "\n".join([*ending.tail, ending.trouble]).strip() or "it said nothing"
-    return prepared.masker.text(f"starting ansible-playbook: {said}")
+    return prepared.masker.text(f"starting ansible-playbook: {plain(said)}")

@@ -8,3 +8,6 @@ os.environ.setdefault("MERGEYARD_SECRET_KEY", "only-for-tests")
 os.environ.setdefault("MERGEYARD_REDIS_URL", "unix:///nonexistent/redis.sock")
 
 from portal.settings import *  # noqa: E402,F403
+
+# A file: the shared in-memory database of Django's tests does not wait for locks, so threads fail in it.
+DATABASES["default"]["TEST"] = {"NAME": MERGEYARD_HOME / "tests.sqlite3"}  # noqa: F405

@@ -1,7 +1,13 @@
 """A merged commit becomes work, the work becomes files on the shelf, results and events."""
 
-from executors.models import Commit, Run, WorkItem
-from tests.executors.conftest import box, document
+import json
+
+from executors import queues
+from executors.events import stream_of
+from executors.models import Run
+from tests.executors.conftest import box, document, label
+
+HOSTILE = "{{ lookup('pipe', 'touch MARKER') }}{% for x in y %}{# !unsafe"
 
 
 def test_a_merged_box_is_put_on_the_shelf(yard):
@@ -14,9 +20,115 @@ def test_a_merged_box_is_put_on_the_shelf(yard):
     resource = yard.resource(box("orders"))
     assert (resource.sync, resource.applied_blob, resource.applied_position) == ("synced", resource.blob, 2)
     run = Run.objects.get()
-    assert run.state == "succeeded"
-    assert run.contained, run.containment
-    events = yard.events()
+    assert (run.state, run.contained, run.number) == ("succeeded", True, 1)
+    assert run.containment.startswith("Contained by bubblewrap")
+
+
+def test_every_event_is_in_the_database_and_in_the_stream_without_gaps(yard):
+    yard.roll_out({box("orders"): document("Box", size=5), label("red"): document("Label", words="Red")})
+    run = Run.objects.get()
+    events = yard.events(run)
     assert [event.number for event in events] == list(range(1, run.events + 1))
-    assert [event.data["path"] for event in events if event.sort == "resource"] == [box("orders")]
+    assert {event.data["path"] for event in events if event.sort == "resource"} == {box("orders"), label("red")}
     assert [event.task for event in events if event.sort == "task"][:2] == ["Put labels", "Put boxes"]
+    streamed = queues.redis().xrange(stream_of(run.pk))
+    assert [entry.decode() for entry, _ in streamed] == [f"{event.number}-0" for event in events]
+    first = json.loads(streamed[0][1][b"e"])
+    assert set(first) == {"run", "number", "sort", "task", "text", "data", "at"}
+
+
+def test_an_update_changes_and_a_delete_removes(yard):
+    yard.roll_out({box("orders"): document("Box", size=5)})
+    yard.roll_out({box("orders"): document("Box", size=6)})
+    assert yard.stored("orders")["size"] == 6
+    assert yard.result(box("orders")).before["size"] == 5
+    yard.roll_out({box("orders"): None})
+    assert yard.stored("orders") is None
+    assert yard.resource(box("orders")).sync == "deleted"
+
+
+def test_a_value_reaches_the_system_literally_and_runs_nothing(yard):
+    marker = yard.directory / "shelf-a" / "marker"
+    note = HOSTILE.replace("MARKER", str(marker))
+    yard.roll_out({box("orders"): document("Box", note=note)})
+    assert yard.stored("orders")["note"] == note
+    assert yard.result(box("orders")).after["note"] == note
+    assert not marker.exists()
+
+
+def test_a_failing_resource_does_not_hide_the_others(yard):
+    yard.roll_out({box("bad"): document("Box", trouble="fail really"), box("good"): document("Box")})
+    [item] = yard.items()
+    assert item.state == "failed"
+    assert item.reason == "1 of 2 resources failed, first payments/shelf-a/Box/bad: The shelf is full: really"
+    assert (yard.result(box("bad")).result, yard.result(box("good")).result) == ("failed", "changed")
+    assert (yard.resource(box("bad")).sync, yard.resource(box("good")).sync) == ("failed", "synced")
+    assert yard.resource(box("bad")).message == "The shelf is full: really"
+
+
+def test_a_resource_without_a_word_has_failed(yard):
+    yard.roll_out({box("quiet"): document("Box", trouble="silent")})
+    assert yard.items()[0].state == "failed"
+    assert "without a word about this resource" in yard.result(box("quiet")).message
+
+
+def test_a_playbook_that_is_killed_fails_its_resources(yard):
+    yard.roll_out({box("orders"): document("Box", trouble="die")})
+    assert yard.items()[0].state == "failed"
+    assert Run.objects.get().state == "failed"
+
+
+def test_reports_that_make_no_sense_become_notes(yard):
+    yard.roll_out({box("orders"): document("Box", trouble="garbage")})
+    assert yard.items()[0].state == "succeeded"
+    notes = [event.text for event in yard.events(sort="note")]
+    assert notes == [
+        "A module of the playbook reported something that is not JSON; it is left out.",
+        "A module of the playbook reported more than 8000000 bytes; it is left out.",
+    ]
+
+
+def test_of_escape_sequences_only_colours_stay_and_long_lines_are_cut(yard):
+    yard.roll_out({box("orders"): document("Box", trouble="print")})
+    [line] = [event.text for event in yard.events(sort="line") if "yyy" in event.text]
+    assert line.startswith("\x1b[31mred\x1b[0m yyyy")
+    assert line.endswith("more characters)")
+    assert len(line) < 20_100
+    assert "title" not in line
+
+
+def test_a_playbook_that_cannot_start_is_our_error_and_is_parked_in_the_end(yard, settings, tmp_path):
+    import shutil
+
+    from changes import catalog as catalogs
+
+    broken = tmp_path / "catalog"
+    shutil.copytree(settings.MERGEYARD_CATALOG[0], broken)
+    (broken / "shelf" / "apply.yml").write_text("- hosts: [")
+    settings.MERGEYARD_CATALOG = [broken]
+    catalogs.catalog.cache_clear()
+    yard.roll_out({box("orders"): document("Box")})
+    [item] = yard.items()
+    assert (item.state, item.attempts) == ("parked", 3)
+    assert [run.state for run in item.runs.order_by("number")] == ["errored"] * 3
+    assert "YAML parsing failed" in item.runs.first().error
+    assert "\x1b" not in item.runs.first().error
+
+
+def test_a_system_that_is_not_declared_is_a_sentence(yard):
+    yard.roll_out({"resources/payments/nowhere/Box/x.yml": document("Box")})
+    [item] = yard.items()
+    assert item.state == "failed"
+    assert item.reason == "The system nowhere is not declared: there is no systems/nowhere.yml on main."
+
+
+def test_a_directory_outside_of_the_allowed_ones_is_refused(yard, settings):
+    settings.MERGEYARD_LOCAL_PATHS = []
+    yard.roll_out({box("orders"): document("Box")})
+    assert "which is not under MERGEYARD_LOCAL_PATHS" in yard.items()[0].reason
+    assert yard.stored("orders") is None
+
+
+def test_nothing_is_left_of_an_attempt(yard):
+    yard.roll_out({box("orders"): document("Box")})
+    assert list((yard.directory / "attempts").iterdir()) == []

@@ -58,8 +58,7 @@ class ActionModule(ActionBase):
         elif trouble == "garbage":
             os.write(self.pipe, b"{no json\n" + b"x" * 9_000_000 + b"\n")
         elif trouble == "print":
-            sys.stdout.write("\x1b]0;title\x07\x1b[31mred\x1b[0m \x1b[2J" + "y" * 30_000 + "\n")
-            sys.stdout.flush()
+            self._display.display("\x1b]0;title\x07\x1b[31mred\x1b[0m \x1b[2J" + "y" * 30_000)
         elif trouble == "leak":
             secret = self.secrets["resources"][resource["path"]]["lock"]
             self._display.display(f"the lock is {secret}")

@@ -1,0 +1,127 @@
+"""Every commit of main once, in order; only what was approved runs."""
+
+import threading
+
+import pytest
+from django.db import connection
+
+from executors.discovery import HistoryRewritten, discover, initialise
+from executors.models import Commit, Cursor, ItemResource, Resource, Rollout, WorkItem
+from executors.reconcile import discover_commits
+from tests.executors.conftest import SOMEBODY, box, document
+
+
+def test_a_merge_is_recorded_once(yard):
+    sha = yard.merge({box("orders"): document("Box")})
+    assert discover()
+    assert not discover()
+    commit = Commit.objects.get(sha=sha)
+    assert (commit.position, commit.quarantined, commit.author) == (2, False, "Rita")
+    rollout = Rollout.objects.get()
+    assert (rollout.commit, rollout.cause) == (commit, "merge")
+    assert [row.operation for row in ItemResource.objects.all()] == ["create"]
+    resource = Resource.objects.get(path=box("orders"))
+    assert (resource.sync, resource.team, resource.name, resource.commit) == ("pending", "payments", "orders", commit)
+
+
+def test_two_controllers_record_a_commit_once(yard):
+    for number in range(5):
+        yard.merge({box(f"box-{number}"): document("Box")})
+    failures = []
+
+    def look():
+        try:
+            discover()
+        except Exception as error:
+            failures.append(error)
+        connection.close()
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    while discover():
+        pass
+    assert failures == []
+    assert Commit.objects.count() == 6
+    assert Rollout.objects.count() == WorkItem.objects.count() == 5
+    assert Cursor.objects.get().position == 6
+
+
+def test_a_commit_nobody_approved_is_quarantined_and_later_ones_run(yard):
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    direct = yard.commit({box("orders"): document("Box", size=66), box("sneaky"): document("Box")})
+    yard.roll_out({box("refunds"): document("Box")})
+    assert Commit.objects.get(sha=direct).quarantined
+    orders, sneaky = yard.resource(box("orders")), yard.resource(box("sneaky"))
+    assert (orders.sync, sneaky.sync, sneaky.blob) == ("unapproved", "unapproved", "")
+    assert "without an approved change request" in orders.message
+    assert (yard.stored("orders")["size"], yard.stored("sneaky")) == (1, None)
+    assert yard.stored("refunds") is not None
+
+
+def test_a_system_that_an_unapproved_commit_changed_is_not_used(yard):
+    import json
+
+    sneaky = {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(yard.directory / "shelf-b")}}
+    yard.commit({"systems/shelf-a.yml": json.dumps(sneaky)})
+    yard.roll_out({box("orders"): document("Box")})
+    [item] = yard.items()
+    assert item.state == "failed"
+    assert "systems/shelf-a.yml was changed by commit" in item.reason
+    assert yard.stored("orders", "shelf-b") is None
+
+
+def test_a_rewritten_history_stops_discovery_with_an_alarm_and_drops_nothing(yard):
+    yard.merge({box("orders"): document("Box")})
+    discover()
+    items = WorkItem.objects.count()
+    rewritten = yard.repository.commit(
+        parents=[],
+        base_tree_of=None,
+        changes={"README.md": b"new"},
+        message="New beginning\n",
+        author=SOMEBODY,
+        committer=SOMEBODY,
+        when=yard.repository.info(yard.first).at,
+    )
+    before = yard.repository.head()
+    yard.repository.swap_ref("refs/heads/main", rewritten, before)
+    with pytest.raises(HistoryRewritten):
+        discover()
+    assert not discover_commits()
+    assert "was rewritten" in Cursor.objects.get().alarm
+    assert WorkItem.objects.count() == items
+    yard.repository.swap_ref("refs/heads/main", before, rewritten)
+    discover_commits()
+    assert Cursor.objects.get().alarm == ""
+
+
+def test_the_whole_tree_is_work_when_it_is_not_applied_yet(yard):
+    yard.merge({box("orders"): document("Box"), box("refunds", "shelf-b"): document("Box")})
+    for model in (WorkItem, Rollout, Resource, Cursor, Commit):
+        model.objects.all().delete()
+    initialise(yard.repository.head(), applied=False)
+    assert Rollout.objects.get().cause == "initial"
+    assert [item.system for item in yard.items()] == ["shelf-a", "shelf-b"]
+    initialise(yard.repository.head(), applied=False)
+    assert Rollout.objects.count() == 1
+
+
+def test_a_moved_document_is_a_transfer_and_nothing_is_deleted(yard):
+    yard.roll_out({box("orders"): document("Box", name="orders")})
+    new = box("orders-of-payments")
+    yard.roll_out({box("orders"): None, new: document("Box", name="orders")})
+    row = yard.result(new)
+    assert (row.operation, row.old_path, row.result) == ("transfer", box("orders"), "unchanged")
+    assert Resource.objects.get().path == new
+
+
+def test_a_document_that_names_another_thing_brings_it_and_takes_the_old_one_away(yard):
+    yard.roll_out({box("orders"): document("Box", name="old")})
+    yard.roll_out({box("orders"): document("Box", name="new")})
+    last = Rollout.objects.latest("pk")
+    assert [(item.wave, row.operation) for item in yard.items(rollout=last) for row in item.resources.all()] == [
+        (0, "update"),
+        (1, "delete"),
+    ]
+    assert (yard.stored("old"), yard.stored("new")["name"]) == (None, "new")
