@@ -92,6 +92,11 @@ def _reference_problems(types: dict[str, SystemType], kinds: dict[str, Kind]) ->
             elif len(target.identity) != 1:
                 message = f"x-reference names {name}, whose identity has more than one field."
                 yield Problem("catalog.reference", message, file, None, field)
+        for pattern, choice in kind.schema.marked("x-choices"):
+            wanted = as_dict(choice)
+            if wanted.get("kind", next(iter(kinds))) not in kinds or wanted.get("systems", kind.type) not in types:
+                message = f"x-choices names {next(iter(wanted.values()))!r}, which the catalogue does not have."
+                yield Problem("catalog.reference", message, file, None, ".".join(("spec", *pattern)))
 
 
 class _Folder:

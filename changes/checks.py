@@ -45,8 +45,8 @@ def nobody_left(requirements: Iterable[Requirement]) -> Iterator[Violation]:
     """Requirements that no number of people could meet: an error to be mended, never an approval."""
     for requirement in requirements:
         if not requirement.possible:
-            left = len(requirement.candidates)
-            message = f"{requirement.sentence} must approve this, and {left or 'none'} of them had no hand in it."
+            left = f"only {len(requirement.candidates)} of them" if requirement.candidates else "nobody"
+            message = f"{requirement.sentence} must approve this, and {left} had no hand in it."
             teams = " or ".join(requirement.teams) or "a platform team in mergeyard.yml"
             fix = f"Ask the platform team to add people to {teams}, or let somebody else make the request."
             yield Violation("approval.nobody", message, requirement.path, fix=fix)
@@ -209,11 +209,14 @@ def _system(change: Change, item: PlanItem, name: str) -> Iterator[Violation]:
 
 
 def _taken_away(change: Change, item: PlanItem, folder: str, name: str) -> Iterator[Violation]:
-    """A deleted system has no documents left; a deleted team owns nothing and has none."""
-    head = change.head
-    if folder == "systems" and head.sizes.get(name):
-        message = f"{name} still has {head.sizes[name]} documents."
-        yield Violation("system.in-use", message, item.path, fix="Delete its documents first, then the system.")
+    """A deleted system has no documents on main: their deletion still needs it. A deleted team owns and has nothing."""
+    head, left = change.head, max(change.base.sizes.get(name, 0), change.head.sizes.get(name, 0))
+    if folder == "systems" and left:
+        message = (
+            f"{name} still has documents on main ({left})." if name in change.base.sizes else f"{name} gets documents."
+        )
+        fix = "Delete its documents in a request of their own; when that is merged and applied, delete the system."
+        yield Violation("system.in-use", message, item.path, fix=fix)
     if folder == "teams":
         owned = [system.name for system in head.systems.values() if name in system.owners]
         has = any(document.address.team == name for document in head.documents.values())

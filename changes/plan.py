@@ -74,11 +74,10 @@ def make_plan(base: Snapshot, head: Snapshot, paths: Iterable[str], catalog: Cat
     """The plan over the paths that differ between base and head; a path that does not differ is left out."""
     differing = {path for path in paths if base.files.get(path) != head.files.get(path)}
     transfers = _transfers(base, head, differing, catalog)
-    items = []
+    left, items = set(transfers.values()), []
     for path in sorted(differing | set(transfers)):
-        if path in transfers.values() and path not in transfers and path not in head.files:
-            continue
-        items.append(_item(base, head, path, old_path=transfers.get(path), catalog=catalog))
+        if path not in left:
+            items.append(_item(base, head, path, old_path=transfers.get(path), catalog=catalog))
     return Plan(tuple(items))
 
 
@@ -111,7 +110,7 @@ def _item(base: Snapshot, head: Snapshot, path: str, *, old_path: str | None, ca
         operation = Operation.CREATE if base_blob is None else Operation.UPDATE
     document = after if head_blob is not None else before
     kind = catalog.kinds.get(document.address.kind) if document else None
-    fields = compare(whole(before, catalog), whole(after, catalog)) if before or after else ()
+    fields = compare(_fields(before, catalog), _fields(after, catalog))
     risks: tuple[str, ...] = ()
     if kind:
         fields, risks = _with_risks(fields, kind, operation)
@@ -150,6 +149,11 @@ def whole(document: Document | None, catalog: Catalog) -> dict[str, Json]:
     if "depends_on" in data:
         data["depends_on"] = sorted(listed(data["depends_on"]), key=str)
     return data
+
+
+def _fields(document: Document | None, catalog: Catalog) -> dict[str, Json]:
+    """What a reader is told the difference of: the kind stands in the path."""
+    return {key: value for key, value in whole(document, catalog).items() if key != "kind"}
 
 
 def _digest(

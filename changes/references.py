@@ -52,30 +52,31 @@ def _lost(head: Snapshot, user: Document, gone: Document) -> bool:
 
 
 def cycles(change: Change) -> Iterator[Violation]:
-    """Circles of needs that a changed document is part of, each told once."""
-    told: set[frozenset[str]] = set()
-    for _, document in change.documents():
-        circle = _circle(change.head, document.address.path)
-        if circle and frozenset(circle) not in told:
-            told.add(frozenset(circle))
+    """Circles of needs that a changed document is part of."""
+    changed = [document.address.path for _, document in change.documents()]
+    for circle in _circles(change.head, changed):
+        first = min(set(circle).intersection(changed), default="")
+        if first:
             names = " -> ".join(change.head.documents[path].address.short for path in (*circle, circle[0]))
             message = f"These documents need each other in a circle: {names}."
             fix = "Remove one of the references or depends_on lines of the circle."
-            yield Violation("reference.cycle", message, document.address.path, fix=fix)
+            yield Violation("reference.cycle", message, first, fix=fix)
 
 
-def _circle(head: Snapshot, start: str) -> list[str]:
-    """The shortest way from a document over its needs back to itself, or nothing."""
-    came_from: dict[str, str] = {}
-    queue = [start]
-    for path in queue:
-        for need in head.needs(head.documents[path]):
-            if need == start:
-                way = [path]
-                while way[-1] != start:
-                    way.append(came_from[way[-1]])
-                return way[::-1]
-            if need not in came_from:
-                came_from[need] = path
-                queue.append(need)
-    return []
+def _circles(head: Snapshot, starts: list[str]) -> Iterator[list[str]]:
+    """The circles met on the way through all that the documents need; each document is gone through once."""
+    done: set[str] = set()
+    for start in starts:
+        way, places, open_needs = [start], {start: 0}, [iter(head.needs(head.documents[start]))]
+        while open_needs and start not in done:
+            need = next(open_needs[-1], None)
+            if need is None:
+                open_needs.pop()
+                done.add(way[-1])
+                del places[way.pop()]
+            elif need in places:
+                yield way[places[need] :]
+            elif need not in done:
+                places[need] = len(way)
+                way.append(need)
+                open_needs.append(iter(head.needs(head.documents[need])))

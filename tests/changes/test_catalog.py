@@ -283,6 +283,8 @@ QUEUE_FILE = "queueing/kinds/Queue.yml"
         ("queueing/kinds/Subscription.yml", "{kind: Queue, system: same}", "{kind: Quue}", "spec.queue", "not a kind of"),
         ("queueing/kinds/Subscription.yml", "{kind: Queue}", "{kind: Subscription}", "spec.fallbacks.*", "more than one field"),
         ("queueing/kinds/Subscription.yml", "{kind: Queue}", "{kind: Account}", "spec.fallbacks.*", "not a kind of"),
+        ("queueing/kinds/Subscription.yml", "x-choices: {kind: Subscription}", "x-choices: {kind: Sub}", "spec.follows", "does not have"),
+        ("queueing/kinds/Subscription.yml", "x-choices: {kind: Subscription}", "x-choices: {systems: que}", "spec.follows", "does not have"),
         ("queueing/system.yml", "kinds: [Queue, Subscription]", "kinds: [Queue, Subscriptoin]", "kinds", "did you mean 'Subscription'"),
         ("queueing/system.yml", "kinds: [Queue, Subscription]", "kinds: [Queue]", "kinds", "is not listed"),
         ("queueing/system.yml", "title: Password", "titel: Password", "secrets.password.titel", "did you mean"),

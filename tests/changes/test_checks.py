@@ -181,7 +181,7 @@ def test_a_circle_of_needs_is_told_once():
     files = {
         REFUNDS: QUEUE + "depends_on: [payments/queue-test/Queue/x]\n",
         queue("x"): QUEUE + "depends_on: [payments/queue-test/Subscription/billing]\n",
-        BILLING: subscription(queue="refunds"),
+        BILLING: subscription(queue="orders", fallbacks=["refunds"]),
     }
     found = only(files)
     assert found.id == "reference.cycle"
@@ -347,6 +347,8 @@ def test_a_policy_asks_a_team_that_exists():
 
 def test_what_others_rest_on_is_not_taken_away():
     assert "system.in-use" in ids({TEST: None}, requester="paula")
+    assert "system.in-use" in ids({TEST: None, ORDERS: None, BILLING: None}, requester="paula")
+    assert ids({PROD: None, queue("x", system="queue-prod"): QUEUE}, requester="paula") == ["system.unknown", "system.in-use"]
     assert ids({PROD: None}, requester="paula") == []
     owns = violations({"teams/messaging.yml": None}, requester="paula")
     assert [violation.id for violation in owns if violation.id == "team.in-use"]
@@ -365,7 +367,7 @@ def test_a_change_that_nobody_could_approve_is_told():
     assert (found.id, found.path) == ("approval.nobody", ORDERS)
     assert (
         found.message
-        == "One of the owners of queue-test (messaging) must approve this, and none of them had no hand in it."
+        == "One of the owners of queue-test (messaging) must approve this, and nobody had no hand in it."
     )
     assert "messaging" in found.fix
 
