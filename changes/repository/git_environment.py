@@ -45,6 +45,7 @@ SERVED = {
     "transfer.hideRefs": "refs/mergeyard",
     "receive.hideRefs": "refs/mergeyard",
     "uploadpack.allowAnySHA1InWant": "false",
+    "core.bigFileThreshold": "256k",  # no search for deltas between large files: it would cost a clone minutes
 }
 
 

@@ -3,6 +3,7 @@
 Owns how a push becomes, or updates, a change request. What a push may bring was decided by `repository.policy` before.
 """
 
+import logging
 from contextlib import suppress
 
 from django.db import IntegrityError, transaction
@@ -27,6 +28,8 @@ from changes.workflow.people import (
     record_plan,
     remember_editors,
 )
+
+log = logging.getLogger(__name__)
 
 
 def refused_refs(user: User) -> dict[str, str]:
@@ -179,8 +182,11 @@ def _record_noted_pushes(repository: Repository) -> bool:
 def record_push(push: Push) -> list[ChangeRequest]:
     """Record the refs of a noted push that did move; none while git is still at work, or when it refused."""
     repository = state()
-    user = User.objects.get(username=push.pusher)
-    found = []
+    found: list[ChangeRequest] = []
+    user = User.objects.filter(username=push.pusher).first()
+    if user is None:
+        log.error("a push was noted for %r, whom nobody knows", push.pusher)
+        return found
     for ref, old, new in push.refs:
         head = repository.head(ref)
         if head is not None and repository.contains(head, new):

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from changes import catalog as catalogs
 from changes import setup, workflow
 from changes.models import ChangeRequest, User
-from changes.repository import state
+from changes.repository import MAIN_REF, state
 from changes.repository.snapshots import snapshot
+from changes.review import evaluate
+from changes.workflow.people import MERGEYARD
 
 CATALOG = Path(__file__).parent / "catalog"
 
@@ -61,8 +64,6 @@ class Office:
         return draft
 
     def approved(self, request, *, by=None):
-        from changes.review import evaluate
-
         digests = [item.digest for item in evaluate(request).plan.items]
         return workflow.approve(request, by or self.olga, "yes", digests, "")
 
@@ -71,6 +72,25 @@ class Office:
         self.approved(request)
         workflow.merge(request, self.rita)
         return request
+
+    def commit_by_hand(self, changes):
+        """A commit on main that no change request made."""
+        repository, main = self.repository, self.repository.main()
+        commit = repository.commit(
+            parents=[main],
+            base_tree_of=main,
+            changes=changes,
+            message="By hand",
+            author=MERGEYARD,
+            committer=MERGEYARD,
+            when=self.now,
+        )
+        repository.swap_ref(MAIN_REF, commit, main)
+        return commit
+
+    @property
+    def now(self):
+        return timezone.now()
 
     def again(self, request):
         return ChangeRequest.objects.get(pk=request.pk)

@@ -127,18 +127,8 @@ def test_main_that_moves_between_look_and_write_is_looked_at_again(office, monke
 
     def moved_first(ref, new, old):
         if ref == MAIN_REF and not others:
-            others.append(
-                repository.commit(
-                    parents=[old],
-                    base_tree_of=old,
-                    changes={ORDERS: box(4).encode()},
-                    message="By hand",
-                    author=workflow.people.MERGEYARD,
-                    committer=workflow.people.MERGEYARD,
-                    when=request.created_at,
-                )
-            )
-            swap(ref, others[0], old)
+            others.append("")
+            others[0] = office.commit_by_hand({ORDERS: box(4).encode()})
         swap(ref, new, old)
 
     monkeypatch.setattr(repository, "swap_ref", moved_first)
@@ -152,12 +142,17 @@ class Crash(BaseException):
     pass
 
 
+def crash(*_):
+    raise Crash
+
+
 def test_a_crash_before_the_ref_moved_is_dropped(office, monkeypatch):
     request = office.proposed()
     office.approved(request)
-    with monkeypatch.context() as patched, pytest.raises(Crash):
-        patched.setattr(office.repository, "swap_ref", lambda *_: (_ for _ in ()).throw(Crash))
-        workflow.merge(request, office.rita)
+    with monkeypatch.context() as patched:
+        patched.setattr(office.repository, "swap_ref", crash)
+        with pytest.raises(Crash):
+            workflow.merge(request, office.rita)
     assert workflow.finish_intents()
     assert not workflow.finish_intents()
     assert MergeIntent.objects.get(change_request=request).state == IntentState.DROPPED
@@ -168,9 +163,10 @@ def test_a_crash_before_the_ref_moved_is_dropped(office, monkeypatch):
 def test_a_crash_after_the_ref_moved_is_completed(office, monkeypatch):
     request = office.proposed()
     office.approved(request)
-    with monkeypatch.context() as patched, pytest.raises(Crash):
-        patched.setattr("changes.workflow.merging._close", lambda _: (_ for _ in ()).throw(Crash))
-        workflow.merge(request, office.rita)
+    with monkeypatch.context() as patched:
+        patched.setattr("changes.workflow.merging._close", crash)
+        with pytest.raises(Crash):
+            workflow.merge(request, office.rita)
     assert office.again(request).state == ChangeRequestState.OPEN
     assert workflow.finish_intents()
     assert not workflow.finish_intents()

@@ -353,7 +353,7 @@ def test_a_compressed_request_is_understood(server):
 def test_fifty_megabytes_go_in_and_out_without_being_collected(server, clone, branch, tmp_path):
     rita = clone("rita")
     for number in range(60):
-        rita.write(f"resources/payments/shelf-test/Box/large-{number}.yml", b"# " + os.urandom(430_000).hex().encode())
+        rita.write(f"resources/payments/shelf-test/Box/large-{number}.yml", os.urandom(860_000))
     rita.commit("Much")
     process = psutil.Process(server.process.pid)
     before = process.memory_info().rss

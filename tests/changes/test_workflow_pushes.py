@@ -1,0 +1,146 @@
+"""What a push becomes, however late and however often it is recorded."""
+
+import json
+
+import pytest
+
+from changes import workflow
+from changes.forges import builtin
+from changes.models import ChangeRequest
+from changes.repository import Person
+from changes.review import barred_from_approving, evaluate
+from changes.states import ChangeRequestState
+from tests.changes.conftest import ORDERS, REFUNDS, box
+
+BRANCH = "change/refunds"
+
+
+@pytest.fixture
+def push(office):
+    """Write a commit and move the branch, as git does; who is told of it is the test's business."""
+
+    def pushed(changes, *, by="rita", branch=BRANCH, message="A box\n\nWhy not.\n"):
+        repository = office.repository
+        old = repository.head(builtin.ref_of(branch))
+        signer = Person(by.title(), f"{by}@office.example")
+        new = repository.commit(
+            parents=[old or repository.main()],
+            base_tree_of=old or repository.main(),
+            changes={path: text.encode() for path, text in changes.items()},
+            message=message,
+            author=signer,
+            committer=signer,
+            when=office.now,
+        )
+        repository.swap_ref(builtin.ref_of(branch), new, old)
+        return old, new
+
+    return pushed
+
+
+def test_authors_and_committers_are_barred_beside_the_pusher(office, push):
+    _ = office.olga
+    old, new = push({REFUNDS: box(5)}, by="olga")
+    request = workflow.received_push(office.rita, BRANCH, old, new)
+    assert barred_from_approving(request) == {"rita", "olga"}
+    with pytest.raises(workflow.Refused, match="had a hand in it"):
+        office.approved(request, by=office.olga)
+
+
+def test_recording_a_push_again_changes_nothing(office, push):
+    old, new = push({REFUNDS: box(5)})
+    first = workflow.received_push(office.rita, BRANCH, old, new)
+    again = workflow.received_push(office.rita, BRANCH, old, new)
+    assert first == again
+    assert ChangeRequest.objects.count() == 1
+
+
+def test_pushes_recorded_in_the_wrong_order_end_at_the_branch(office, push):
+    _ = office.paul
+    first, second = push({REFUNDS: box(5)}), push({REFUNDS: box(6)}, by="paul")
+    workflow.received_push(office.paul, BRANCH, *second)
+    request = workflow.received_push(office.rita, BRANCH, *first)
+    assert office.again(request).head == second[1]
+    assert barred_from_approving(request) == {"rita", "paul"}
+
+
+def test_a_branch_without_anything_new_opens_nothing(office):
+    main = office.repository.main()
+    office.repository.swap_ref(builtin.ref_of(BRANCH), main, None)
+    assert workflow.received_push(office.rita, BRANCH, None, main) is None
+
+
+def test_a_push_after_the_merge_opens_a_new_request(office, push):
+    request = workflow.received_push(office.rita, BRANCH, *push({REFUNDS: box(5)}))
+    office.approved(request)
+    workflow.merge(request, office.rita)
+    second = workflow.received_push(office.rita, BRANCH, *push({ORDERS: box(6)}))
+    assert second != request
+    assert [item.path for item in evaluate(second).plan.items] == [ORDERS]
+
+
+def test_a_push_after_the_approval_is_not_merged_with_it(office, push):
+    request = workflow.received_push(office.rita, BRANCH, *push({REFUNDS: box(5)}))
+    office.approved(request)
+    workflow.received_push(office.rita, BRANCH, *push({REFUNDS: box(99)}))
+    with pytest.raises(workflow.Refused, match="Waits for the approval"):
+        workflow.merge(office.again(request), office.rita)
+
+
+def test_a_push_that_nobody_could_record_is_recorded_later(office, push):
+    _ = office.paul, office.rita
+    old, new = push({REFUNDS: box(5)}, by="paul")
+    with builtin.push_by(office.repository, "rita", refused={}) as (note, _environment):
+        note.write_text(json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), old or "0" * 40, new]]}))
+    assert workflow.catch_up()
+    assert not workflow.catch_up()
+    request = ChangeRequest.objects.get(branch=BRANCH)
+    assert (request.state, request.requester.username) == (ChangeRequestState.OPEN, "rita")
+    assert barred_from_approving(request) == {"rita", "paul"}
+    assert not note.exists()
+
+
+def test_a_push_under_way_is_left_alone(office):
+    with builtin.push_by(office.repository, "rita", refused={}) as (note, _environment):
+        note.write_text(json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), "0" * 40, "1" * 40]]}))
+    assert not workflow.catch_up()
+    assert note.exists()
+
+
+def test_a_version_of_the_portal_that_was_not_recorded_is_taken_up(office, monkeypatch):
+    request = office.proposed()
+    workflow.revise(request, office.paul)
+    workflow.put_edit(request, office.paul, REFUNDS, box(6))
+
+    class Crash(BaseException):
+        pass
+
+    def crash(*_, **__):
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr("changes.workflow.drafts.moved_to", crash)
+        with pytest.raises(Crash):
+            workflow.propose(request, office.paul)
+    assert workflow.catch_up()
+    assert not workflow.catch_up()
+    assert office.again(request).head == office.repository.head(builtin.ref_of(request.branch))
+    assert barred_from_approving(request) == {"rita", "paul"}
+
+
+def test_a_revision_in_compose_takes_a_push_in(office, push):
+    request = workflow.received_push(office.rita, BRANCH, *push({REFUNDS: box(5)}))
+    workflow.revise(request, office.rita)
+    workflow.received_push(office.rita, BRANCH, *push({ORDERS: box(7), REFUNDS: box(6)}))
+    request = office.again(request)
+    workflow.propose(request, office.rita)
+    repository = office.repository
+    assert repository.read(request.head, ORDERS).decode() == box(7)
+    assert repository.read(request.head, REFUNDS).decode() == box(6)
+
+
+def test_only_branches_of_others_are_refused(office, push):
+    workflow.received_push(office.rita, BRANCH, *push({REFUNDS: box(5)}))
+    assert workflow.refused_refs(office.rita) == {}
+    assert workflow.refused_refs(office.paul) == {}
+    assert list(workflow.refused_refs(office.sam)) == [builtin.ref_of(BRANCH)]
