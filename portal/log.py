@@ -164,7 +164,10 @@ def parts(text: str) -> tuple[list[Part], int]:
 
 def _add(found: list[Part], classes: str, text: str) -> int:
     if text:
-        found.append((classes, _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)))
+        shown = _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+        if found and found[-1][0] == classes:
+            shown = found.pop()[1] + shown
+        found.append((classes, shown))
     return len(text)
 
 

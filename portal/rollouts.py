@@ -24,6 +24,7 @@ from executors.states import (
 )
 from portal import log
 from portal.access import log_readers, may_see_logs
+from portal.streams import signs
 
 MAX_RESOURCES = 200
 PAST_RUNS = 5
@@ -136,11 +137,13 @@ class RolloutPage:
     total: int
     left: float | None
     detail: Detail | None
-    after: str
+    after: str  # what the page has of each run, as its stream takes it
+    sign: str  # of what it says of the items
 
 
 def rollout_page(rollout: Rollout, user: User, *, item: int = 0, run: int = 0, keep: int = 0) -> RolloutPage:
     """The page's content. `item` and `run`: what is chosen; `keep`: the run whose log the page has already."""
+    sign = signs([rollout.pk])[rollout.pk]
     cells = cells_of(rollout, user)
     waves = tuple(sorted({cell.item.wave for cell in cells}))
     chosen = _chosen(cells, item)
@@ -163,6 +166,7 @@ def rollout_page(rollout: Rollout, user: User, *, item: int = 0, run: int = 0, k
         left=_seconds_left(cells) if done < len(cells) else None,
         detail=detail,
         after=_positions(cells, detail),
+        sign=sign,
     )
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
+from zlib import crc32
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -67,21 +68,26 @@ def stored_lines(run: int, after: int) -> list[Line]:
     return [line(run, event) for event in events]
 
 
-def look(positions: dict[int, int], rollouts: set[int]) -> tuple[list[Line], dict[int, int]]:
-    """(Stored lines after each run's position, for each rollout a number that changes when its items do)."""
-    lines = [found for run, position in positions.items() for found in stored_lines(run, position)]
-    seen: dict[int, list[tuple[object, ...]]] = {rollout: [] for rollout in rollouts}
-    items = WorkItem.objects.filter(rollout_id__in=rollouts).order_by("pk")
-    for rollout, *rest in items.values_list("rollout_id", "pk", "state", "attempts", "reason"):
-        seen[rollout].append(tuple(rest))
-    return lines, {rollout: hash(tuple(rows)) for rollout, rows in seen.items()}
+def signs(rollouts: Iterable[int]) -> dict[int, str]:
+    """For each rollout a word that changes when what its page says of its items does."""
+    seen: dict[int, int] = dict.fromkeys(rollouts, 0)
+    items = WorkItem.objects.filter(rollout_id__in=seen).order_by("pk")
+    for rollout, *rest in items.values_list("rollout_id", "pk", "state", "attempts", "reason", "cancel_requested"):
+        seen[rollout] = crc32(repr(rest).encode(), seen[rollout])
+    return {rollout: f"{sign:08x}" for rollout, sign in seen.items()}
+
+
+def look(positions: dict[int, int], rollouts: set[int]) -> tuple[list[Line], dict[int, str]]:
+    """(Stored lines after each run's position, each rollout's sign)."""
+    return [found for run, position in positions.items() for found in stored_lines(run, position)], signs(rollouts)
 
 
 class Watcher:
     """One open page: what it has, what waits for it. Filled by the hub, emptied by its own response."""
 
-    def __init__(self, rollout: int, have: dict[int, int]) -> None:
+    def __init__(self, rollout: int, have: dict[int, int], *, sign: str = "") -> None:
         self.rollout = rollout
+        self.sign = sign  # of what the page shows; empty: whatever is found first
         self.have = have
         self.known: dict[int, int] = {}  # run -> the last number known to exist
         self.waiting: deque[Line] = deque()
@@ -142,7 +148,6 @@ class Hub:
         self._runs: dict[int, set[Watcher]] = {}
         self._positions: dict[int, int] = {}  # run -> number of the last line handed out
         self._resume: dict[int, float] = {}  # run -> when to read on after a gap
-        self._signs: dict[int, int] = {}
         self._hints_at = ""
         self._polled = 0.0
         self._away = False
@@ -163,6 +168,7 @@ class Hub:
 
     def join(self, watcher: Watcher) -> None:
         self.watchers.add(watcher)
+        self._polled = min(self._polled, time.monotonic() - POLL + 0.5)  # what changed before it came
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
 
@@ -274,11 +280,14 @@ class Hub:
             return
         self._polled = now
         rollouts = {watcher.rollout for watcher in self.watchers}
-        lines, signs = await in_thread(look, dict(self._positions), rollouts)
+        lines, found = await in_thread(look, dict(self._positions), rollouts)
         for run in {one[0] for one in lines}:
             await self._hand_out(run, [one for one in lines if one[0] == run])
-        self._hint({rollout for rollout, sign in signs.items() if self._signs.get(rollout, sign) != sign})
-        self._signs = signs
+        for watcher in self.watchers:
+            sign = found.get(watcher.rollout, "")
+            if sign and watcher.sign not in ("", sign):
+                watcher.hint()
+            watcher.sign = sign or watcher.sign
 
     def _cut_off(self) -> None:
         """End the response of a watcher whose connection takes nothing any more."""

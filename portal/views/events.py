@@ -50,6 +50,7 @@ class Visit:
     request: HttpRequest
     rollout: int
     sources: tuple[Source, ...]
+    sign: str
 
 
 @require_GET
@@ -68,9 +69,8 @@ async def events(request: HttpRequest) -> HttpResponseBase:
         )
     if isinstance(request, ASGIRequest):
         await sync_to_async(connections.close_all)()  # else it stays open as long as the stream
-    response = StreamingHttpResponse(
-        stream(Visit(request, int(rollout), tuple(sources)), have), content_type="text/event-stream"
-    )
+    visit = Visit(request, int(rollout), tuple(sources), request.GET.get("seen", "")[:8])
+    response = StreamingHttpResponse(stream(visit, have), content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -110,7 +110,7 @@ def _refused(code: int, sentence: str) -> HttpResponse:
 
 
 async def stream(visit: Visit, have: dict[int, int]) -> AsyncIterator[str]:
-    watcher, reader = Watcher(visit.rollout, have), hub()
+    watcher, reader = Watcher(visit.rollout, have, sign=visit.sign), hub()
     reader.join(watcher)
     try:
         yield f"retry: {RETRY_MS}\n\n"

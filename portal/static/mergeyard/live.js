@@ -404,7 +404,7 @@
       this.close();
       if (document.hidden) return;
       const after = [...this.have].map(([run, number]) => `${run}:${number}`).join(",");
-      const query = new URLSearchParams({ rollout: this.root.dataset.rollout, after });
+      const query = new URLSearchParams({ rollout: this.root.dataset.rollout, after, seen: this.root.dataset.seen || "" });
       const stream = this.stream = new EventSource(`${this.root.dataset.events}?${query}`);
       stream.addEventListener("open", () => { this.retry = 1000; this.tellLink(""); });
       stream.addEventListener("log", (event) => { if (stream === this.stream) this.take(JSON.parse(event.data)); });
@@ -474,6 +474,7 @@
         if (next) {
           morphChildren(this.root, next);
           this.root.dataset.state = next.dataset.state;
+          this.root.dataset.seen = next.dataset.seen;
           this.readLogs();
           window.mergeyard?.refresh?.(this.root);
           this.announce(before);
