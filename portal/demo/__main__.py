@@ -22,9 +22,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/demo", description="Mergeyard with six real systems on this machine.")
     parser.add_argument("--once", action="store_true", help="do the main job by itself over HTTP, then stop")
     parser.add_argument("--reset", action="store_true", help="forget everything of earlier starts")
-    parser.add_argument("--port", type=int, default=8000, help="of the web server on 127.0.0.1 (default 8000)")
-    parser.add_argument("--home", type=Path, default=ROOT / "var" / "demo", help="where the demo keeps its data")
-    return parser.parse_args()
+    parser.add_argument("--port", type=int, help="of the web server on 127.0.0.1 (default 8000)")
+    parser.add_argument("--home", type=Path, help="where the demo keeps its data (default var/demo)")
+    options = parser.parse_args()
+    if options.once:  # beside a demo that runs, and with nothing of an earlier time
+        options.home, options.reset = options.home or ROOT / "var" / "once", True
+        options.port = options.port or playbook_servers.free_port()
+    options.home, options.port = options.home or ROOT / "var" / "demo", options.port or 8000
+    return options
 
 
 def main() -> int:
