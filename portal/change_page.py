@@ -155,7 +155,7 @@ def may(review: Review, user: User) -> May:
     has_say = has_a_say(review, user)
     decide = frozenset(one.digest for one in review.requirements if user.username in one.candidates)
     merge_why = list(review.blockers)
-    if is_open and not has_say:
+    if is_open and review.can_merge and not has_say:
         merge_why.append("Only its requester, its teams, its approvers and the platform team can merge it.")
     return May(
         decide=decide if is_open else frozenset(),
@@ -170,6 +170,8 @@ def may(review: Review, user: User) -> May:
 
 
 def _why_not_decide(review: Review, user: User) -> str:
+    if all(one.met for one in review.requirements):
+        return "Everybody whose approval is needed has given it."
     if user.pk == review.change_request.requester_id:
         return "You asked for it, so somebody else must approve it."
     if user.username in review.barred:

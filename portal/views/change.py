@@ -58,6 +58,7 @@ def _frame(request: HttpRequest, found: ChangeRequest, tab: str) -> dict[str, ob
         "revising": found.state == ChangeRequestState.OPEN and found.edits.exists(),
         "reverted_by": found.reverted_by.exclude(state=ChangeRequestState.DRAFT).first(),
         "comments": found.comments.count(),
+        "problems": len(review.violations) + len(review.conflicts),
         "met": sum(one.met for one in review.requirements),
     }
 
@@ -71,7 +72,7 @@ def _plan(review: Review, rollout: Rollout | None, user: User) -> dict[str, obje
     rules = main_snapshot()
     return {
         "groups": [(name, rules.systems.get(name), items) for name, items in review.plan.by_system().items()],
-        "others": review.plan.others,
+        "others": [(item, _hunks(item.base_blob, item.head_blob)) for item in review.plan.others[:FILES]],
         "counts": {str(operation): count for operation, count in review.plan.counts().items() if count},
         "said": change_page.said(review, user),
     }

@@ -177,7 +177,7 @@
     if (Date.now() - going < 1200) {
       going = 0;
       const link = { h: 1, c: 2, s: 3, r: 4, t: 5 }[key];
-      if (link) { event.preventDefault(); location.assign($$("#sidebar nav a")[link - 1].href); }
+      if (link) { event.preventDefault(); location.assign($$("#sidebar .nav-links a")[link - 1].href); }
       return;
     }
     if (key === "g") { going = Date.now(); return; }
