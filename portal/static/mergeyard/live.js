@@ -90,6 +90,8 @@
       this.body.addEventListener("scroll", () => this.scrolled(), { passive: true });
       this.folds.addEventListener("toggle", (event) => { event.target.dataset.touched = this.placing ? "" : "1"; }, true);
       root.addEventListener("click", (event) => this.clicked(event));
+      new ResizeObserver(() => { if (this.follows) this.toEnd(); }).observe(this.folds);
+      this.top = 0;
       this.setUpSearch();
       this.localTimes(this.folds);
       const wanted = location.hash.match(/^#r(\d+)-l(\d+)$/);
@@ -111,9 +113,12 @@
       }
     }
     get atEnd() { return this.body.scrollHeight - this.body.scrollTop - this.body.clientHeight < 40; }
-    toEnd() { this.follows = true; this.body.scrollTop = this.body.scrollHeight; }
+    toEnd() { this.follows = true; this.body.scrollTop = this.body.scrollHeight; this.top = this.body.scrollTop; }
     scrolled() {
-      this.follows = this.attached && this.atEnd;
+      const up = this.body.scrollTop < this.top - 2;
+      this.top = this.body.scrollTop;
+      if (this.attached && this.atEnd) this.follows = true;
+      else if (up || !this.attached) this.follows = false;
       if (this.follows && this.unseen) { this.unseen = 0; }
       this.drawEnds();
       if (this.body.scrollTop < 200 && this.first > 1) this.load("before");
