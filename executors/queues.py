@@ -7,6 +7,7 @@ while one still waits; it expires, so a job that died between queue and worker h
 
 import functools
 import logging
+import time
 from typing import Any
 
 import django_rq
@@ -24,6 +25,7 @@ CONTROLLER = "controller"
 ALLOWED = frozenset({"executors.jobs.run_system", "executors.jobs.reconcile"})
 QUEUED_SECONDS = 45  # how long a queued job is believed to be on its way
 FAILURE_SECONDS = 3600
+AWAY_SECONDS = 2.0
 
 
 class QueueAway(Exception):
@@ -63,6 +65,8 @@ class AllowedJob(Job):  # type: ignore[misc]
 
 class ZoneWorker(SimpleWorker):  # type: ignore[misc]
     """Runs jobs in its main thread: the play's guard ends the play with the thread that started it."""
+
+    max_connection_wait_time = 5.0
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         close_old_connections()
@@ -165,6 +169,21 @@ def worker(zone: str) -> ZoneWorker:
     """A worker on exactly one queue: on two, RQ loses a job for ever if it dies after the pop."""
     queue = _queue(f"zone-{zone}", connection=django_rq.get_connection(f"zone-{zone}"))
     return ZoneWorker([queue], connection=queue.connection, job_class=AllowedJob, serializer=JSONSerializer)
+
+
+def serve(zone: str, *, burst: bool = False) -> None:
+    """Work until told to stop. A worker that loses the queue in the middle of a job ends; here the next one begins."""
+    while True:
+        try:
+            one = worker(zone)
+            one.work(burst=burst, logging_level="WARNING")
+            if burst or one._shutdown_requested_date is not None:
+                return
+        except Errors as error:
+            log.warning("The queue is away: %s; it is tried again", error)
+            if burst:
+                raise away(error) from error
+        time.sleep(AWAY_SECONDS)
 
 
 def warnings() -> list[str]:

@@ -10,4 +10,5 @@ os.environ.setdefault("MERGEYARD_REDIS_URL", "unix:///nonexistent/redis.sock")
 from portal.settings import *  # noqa: E402,F403
 
 # A file: the shared in-memory database of Django's tests does not wait for locks, so threads fail in it.
-DATABASES["default"]["TEST"] = {"NAME": MERGEYARD_HOME / "tests.sqlite3"}  # noqa: F405
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    DATABASES["default"]["TEST"] = {"NAME": str(MERGEYARD_HOME / "tests.sqlite3")}  # noqa: F405

@@ -28,8 +28,8 @@ def waiting(yard):
     return yard
 
 
-def lose(claimed):
-    WorkItem.objects.filter(pk=claimed.item.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+def lose(item):
+    WorkItem.objects.filter(pk=item.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
 
 
 def test_only_one_of_many_workers_gets_the_item(waiting):
@@ -66,7 +66,7 @@ def test_a_second_item_of_the_system_waits_for_the_first(waiting):
 def test_an_item_is_taken_over_only_after_its_lease(waiting):
     claimed = claim("shelf-a", worker="w")
     assert not take_over()
-    lose(claimed)
+    lose(claimed.item)
     assert take_over()
     item = WorkItem.objects.get()
     assert (item.state, item.reason) == ("waiting", "Its worker was not heard of for 30 seconds.")
@@ -77,7 +77,7 @@ def test_an_item_is_taken_over_only_after_its_lease(waiting):
 def test_a_stale_worker_can_record_nothing(waiting):
     stale = claim("shelf-a", worker="stale")
     writer = EventWriter(stale.run, mask=Masker())
-    lose(stale)
+    lose(stale.item)
     take_over()
     fresh = claim("shelf-a", worker="fresh")
     assert fresh.run.fence == 2
@@ -94,7 +94,7 @@ def test_a_stale_worker_can_record_nothing(waiting):
 
 def test_an_item_that_keeps_killing_its_workers_is_parked(waiting):
     for _ in range(3):
-        lose(claim("shelf-a", worker="w"))
+        lose(claim("shelf-a", worker="w").item)
         take_over()
     item = WorkItem.objects.get()
     assert item.state == "parked"

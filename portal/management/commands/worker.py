@@ -22,4 +22,4 @@ class Command(BaseCommand):
         if zone not in settings.MERGEYARD_ZONES:
             raise CommandError(f"There is no zone {zone}: MERGEYARD_ZONES names {', '.join(settings.MERGEYARD_ZONES)}.")
         logging.getLogger("executors").info("Worker of zone %s. %s", zone, containment().sentence)
-        queues.worker(zone).work(burst=options["burst"], logging_level="WARNING")
+        queues.serve(zone, burst=options["burst"])

@@ -1,0 +1,126 @@
+"""The controller and the worker as processes, killed and starved of their queue."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+
+from executors.models import Run, WorkItem
+from tests.executors.conftest import box, document
+from tests.executors.test_claim import lose
+from tests.executors.test_sandbox import processes
+from tests.servers import start_valkey
+
+pytestmark = pytest.mark.stack
+
+
+def until(condition, within=60):
+    limit = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class Machine:
+    def __init__(self, yard, settings, url):
+        name = connection.settings_dict["NAME"]
+        sqlite = connection.vendor == "sqlite"
+        self.log = (yard.directory / "log").open("ab")
+        self.running = []
+        self.environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "MERGEYARD_DATABASE_URL": f"sqlite:///{name}" if sqlite else f"postgres:///{name}",
+            "MERGEYARD_REDIS_URL": url,
+            "MERGEYARD_REPOSITORY": str(settings.MERGEYARD_REPOSITORY),
+            "MERGEYARD_CATALOG": ",".join(map(str, settings.MERGEYARD_CATALOG)),
+            "MERGEYARD_LOCAL_PATHS": ",".join(map(str, settings.MERGEYARD_LOCAL_PATHS)),
+            "MERGEYARD_ATTEMPTS_DIR": str(settings.MERGEYARD_ATTEMPTS_DIR),
+            "MERGEYARD_SECRETS_DIR": str(settings.MERGEYARD_SECRETS_DIR),
+        }
+
+    def start(self, *command):
+        self.running.append(
+            subprocess.Popen(
+                [sys.executable, "manage.py", *command],
+                cwd=Path(django_settings.BASE_DIR),
+                env=self.environment,
+                stdout=self.log,
+                stderr=self.log,
+            )
+        )
+        return self.running[-1]
+
+    def stop(self):
+        for process in self.running:
+            process.kill()
+            process.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def own_queue(yard, settings):
+    server = start_valkey(yard.directory / "queue")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def machine(yard, settings, own_queue):
+    machine = Machine(yard, settings, own_queue.url)
+    machine.start("controller", "--interval", "1")
+    yield machine
+    machine.stop()
+
+
+def states():
+    return [item.state for item in WorkItem.objects.order_by("pk")]
+
+
+def test_a_killed_worker_takes_its_play_with_it_and_another_one_goes_on(yard, machine):
+    worker = machine.start("worker")
+    yard.merge({box("slow"): document("Box", trouble="slow 4")})
+    until(lambda: processes(b"61.25"))
+    worker.send_signal(signal.SIGKILL)
+    until(lambda: not processes(b"61.25"), within=5)
+    assert yard.stored("slow") is None
+    machine.start("worker")
+    lose(WorkItem.objects.get())
+    until(lambda: states() == ["succeeded"])
+    assert [run.state for run in Run.objects.order_by("number")] == ["interrupted", "succeeded"]
+    assert yard.stored("slow") is not None
+    until(lambda: not list((yard.directory / "attempts").iterdir()))
+
+
+def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
+    worker = machine.start("worker")
+    yard.merge({box("slow"): document("Box", trouble="slow 50")})
+    until(lambda: processes(b"61.25"))
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(1.2)  # the queue's worker takes a second signal within a second for an echo of the first
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(timeout=20)
+    assert not processes(b"61.25")
+    assert Run.objects.latest("pk").state == "interrupted"
+    assert WorkItem.objects.get().state in ("waiting", "queued")
+
+
+def test_a_queue_that_dies_in_the_middle_of_a_run_loses_nothing(yard, machine, own_queue):
+    worker = machine.start("worker")
+    yard.merge({box("slow"): document("Box", trouble="slow 3")})
+    until(lambda: processes(b"61.25"))
+    own_queue.stop()
+    until(lambda: states() == ["succeeded"])
+    yard.merge({box("later"): document("Box")})
+    until(lambda: states() == ["succeeded", "queued"])
+    own_queue.start()
+    until(lambda: states() == ["succeeded", "succeeded"], within=90)
+    assert worker.poll() is None
+    events = yard.events(Run.objects.order_by("pk").first())
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
