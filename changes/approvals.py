@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from changes.declarations import OWNERS, Policy
+from changes.declarations import OWNERS, System
+from changes.documents import Address
 from changes.plan import Operation, Plan, PlanItem
 from changes.snapshot import Snapshot
 
@@ -116,16 +117,16 @@ def _asks(item: PlanItem, rules: Snapshot) -> list[_Ask]:
 def _resource_asks(item: PlanItem, rules: Snapshot) -> list[_Ask]:
     if item.address is None or item.address.system not in rules.systems:
         return [_platform(rules)]
-    matching = [policy for policy in rules.policies if policy.approvals and _matches(policy, item, rules)]
+    sides = {address.team for address in (item.old_address, item.address) if address}
+    facts = _facts(item.address, rules.systems[item.address.system], sides)
     counts: dict[str, int] = {OWNERS: 1}
-    for policy in matching:
-        if policy.approvals:
-            team = policy.approvals.from_
-            counts[team] = max(counts.get(team, 1), policy.approvals.count)
+    for policy in rules.policies:
+        rule = policy.approvals
+        if rule and all(value in facts[key] for key, value in policy.match.items()):
+            counts[rule.from_] = max(counts.get(rule.from_, 1), rule.count)
     asks = [_owners(item.address.system, rules, counts.pop(OWNERS))]
-    if item.operation is Operation.TRANSFER and item.old_address:
-        for team in dict.fromkeys((item.old_address.team, item.address.team)):
-            counts.setdefault(team, 1)
+    if item.operation is Operation.TRANSFER:
+        counts = {**dict.fromkeys(sides, 1), **counts}
     return asks + [_team(team, counts[team]) for team in sorted(counts)]
 
 
@@ -143,18 +144,12 @@ def _team(team: str, count: int) -> _Ask:
     return _Ask(f"team:{team}", (team,), count, f"the team {team}")
 
 
-def _matches(policy: Policy, item: PlanItem, rules: Snapshot) -> bool:
-    """Whether all that the policy matches on holds; a transfer is of both teams."""
-    address = item.address
-    if address is None:
-        return False
-    system = rules.systems[address.system]
-    teams = {address.team, item.old_address.team if item.old_address else address.team}
-    facts = {
+def _facts(address: Address, system: System, teams: set[str]) -> dict[str, set[str]]:
+    """What a policy can match on; a transfer is of both teams."""
+    return {
         "environment": {system.environment},
         "system": {system.name},
         "type": {system.type},
         "kind": {address.kind},
         "team": teams,
     }
-    return all(value in facts[key] for key, value in policy.match.items())

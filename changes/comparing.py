@@ -35,7 +35,11 @@ def listed(value: Json) -> list[Json]:
 
 def same(before: Json, after: Json) -> bool:
     """Equal as JSON: unlike in Python, true is not 1."""
-    return before == after and canonical_json(before) == canonical_json(after)
+    if before != after:
+        return False
+    if isinstance(before, (dict, list)):
+        return canonical_json(before) == canonical_json(after)
+    return isinstance(before, bool) is isinstance(after, bool)
 
 
 def _mappings(before: dict[str, Json], after: dict[str, Json], field: str) -> Iterator[FieldChange]:

@@ -40,6 +40,7 @@ SECRET_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 SECRET_REF = re.compile(r"[a-z][a-z0-9-]{0,30}:[A-Za-z0-9][A-Za-z0-9_.#/-]{0,250}", re.ASCII)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 KEYS = ("kind", "spec", "depends_on", "expires", "secrets")
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 SHAPE = "resources/<team>/<system>/<Kind>/<name>.yml"
 
 
@@ -264,7 +265,7 @@ def as_data(document: Document) -> dict[str, Json]:
 
 def canonical_json(value: object) -> str:
     """The one text of a JSON value: keys sorted, no space, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return CANONICAL.encode(value)
 
 
 def digest(value: object) -> str:

@@ -8,6 +8,7 @@ part that can. The result always reads back as the data given. Knows no schema a
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import cast
 
 from yaml import CBaseLoader, CollectionNode, MappingNode, Node, ScalarNode, SequenceNode, compose
 
@@ -17,6 +18,9 @@ from changes.reading import InvalidFile, Json, one_number, read_yaml
 from changes.rendering import after_dash, after_key, block, flow, render, text
 
 __all__ = ["render", "update_text"]
+
+
+NOWHERE = -1
 
 
 class _Unfit(Exception):
@@ -64,11 +68,9 @@ def _checked(content: str, document: dict[str, Json]) -> str:
 
 
 def _edited(before: str, old: Json, new: Json) -> str:
-    editor, root = _Editor(before), compose(before, Loader=CBaseLoader)
+    editor = _Editor(before)
     try:
-        if root is None:
-            raise _Unfit
-        editor.value(root, old, new)
+        editor.value(cast(Node, compose(before, Loader=CBaseLoader)), old, new)
     except _Unfit:
         return render(new)
     # From the last to the first, so that positions hold; of two at one position the first written comes first.
@@ -164,15 +166,16 @@ class _Editor:
         last = self.line_start(node.start_mark.index) - 1
         kept = False
         for was, becomes in _paired(old, new):
-            if becomes is None and was is not None:
-                self.remove_lines(self.dash(node, node.value[was]), self.line_end(self.end(node.value[was])))
-            elif was is None and becomes is not None:
+            if was == NOWHERE:
                 self.insert(last, block([new[becomes]], indent))
-            elif was is not None and becomes is not None:
+                continue
+            part = node.value[was]
+            last = self.line_end(self.end(part))
+            if becomes == NOWHERE:
+                self.remove_lines(self.dash(node, part), last)
+            else:
                 kept = True
-                self.item(node, node.value[was], old[was], new[becomes])
-            if was is not None:
-                last = self.line_end(self.end(node.value[was]))
+                self.item(node, part, old[was], new[becomes])
         if not kept:
             raise _Unfit
 
@@ -232,8 +235,8 @@ def _is_flow(node: Node) -> bool:
     return isinstance(node, CollectionNode) and bool(node.flow_style)
 
 
-def _paired(old: list[Json], new: list[Json]) -> Iterator[tuple[int | None, int | None]]:
-    """Pairs of positions in the order of `new`: kept or changed items, (i, None) removed, (None, j) added."""
+def _paired(old: list[Json], new: list[Json]) -> Iterator[tuple[int, int]]:
+    """Pairs of positions in the order of `new`: kept or changed items, (i, NOWHERE) removed, (NOWHERE, j) added."""
     name = naming_field(old, new)
     if name:
         before, after = list(named(old, name)), list(named(new, name))
@@ -242,5 +245,5 @@ def _paired(old: list[Json], new: list[Json]) -> Iterator[tuple[int | None, int 
     for tag, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         common = min(j - i, m - k) if tag == "equal" or not name else 0
         yield from zip(range(i, i + common), range(k, k + common), strict=True)
-        yield from ((was, None) for was in range(i + common, j))
-        yield from ((None, becomes) for becomes in range(k + common, m))
+        yield from ((was, NOWHERE) for was in range(i + common, j))
+        yield from ((NOWHERE, becomes) for becomes in range(k + common, m))

@@ -97,7 +97,9 @@ class Kind:
         return " ".join(str(value) for value in self._identity(document).values())
 
     def _identity(self, document: Document) -> dict[str, Json]:
-        filled = self.schema.with_defaults(document.spec)
+        filled = document.spec
+        if any(key not in filled and key in self.schema.may_default for key in self.identity):
+            filled = self.schema.with_defaults(filled)
         return {key: filled.get(key, document.address.name) for key in self.identity}
 
     def references(self, spec: dict[str, Json]) -> tuple[Reference, ...]:

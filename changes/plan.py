@@ -110,11 +110,13 @@ def _item(base: Snapshot, head: Snapshot, path: str, *, old_path: str | None, ca
         operation = Operation.CREATE if base_blob is None else Operation.UPDATE
     document = after if head_blob is not None else before
     kind = catalog.kinds.get(document.address.kind) if document else None
-    fields = compare(_fields(before, catalog), _fields(after, catalog))
+    was, becomes = whole(before, catalog), whole(after, catalog)
+    fields = compare(_fields(was), _fields(becomes))
     risks: tuple[str, ...] = ()
     if kind:
         fields, risks = _with_risks(fields, kind, operation)
     key = identity_key(document, catalog) if document else None
+    place: dict[str, Json] = {"path": path, "operation": operation, "old_path": old_path}
     return PlanItem(
         path=path,
         operation=operation,
@@ -127,7 +129,7 @@ def _item(base: Snapshot, head: Snapshot, path: str, *, old_path: str | None, ca
         head_blob=head_blob,
         fields=fields,
         risks=risks or _default_risks(operation, path),
-        digest=_digest(path, operation, key, whole(document, catalog), old_path, head_blob or base_blob),
+        digest=_digest(place, key, becomes or was, head_blob or base_blob),
     )
 
 
@@ -151,23 +153,19 @@ def whole(document: Document | None, catalog: Catalog) -> dict[str, Json]:
     return data
 
 
-def _fields(document: Document | None, catalog: Catalog) -> dict[str, Json]:
+def _fields(data: dict[str, Json]) -> dict[str, Json]:
     """What a reader is told the difference of: the kind stands in the path."""
-    return {key: value for key, value in whole(document, catalog).items() if key != "kind"}
+    return {key: value for key, value in data.items() if key != "kind"}
 
 
-def _digest(
-    path: str,
-    operation: Operation,
-    key: IdentityKey | None,
-    document: dict[str, Json],
-    old_path: str | None,
-    blob: str | None,
-) -> str:
-    """DESIGN: for a resource identity, path, operation and the whole document with defaults, else the blob."""
+def _digest(place: dict[str, Json], key: IdentityKey | None, document: dict[str, Json], blob: str | None) -> str:
+    """Over identity, place and the whole document with defaults for a resource, else over place and blob.
+
+    The place is path and operation, and for a resource the path a transfer comes from: an approval is for both sides.
+    """
     if key is None:
-        return digest({"path": path, "operation": operation, "blob": blob})
-    return digest({"identity": key, "path": path, "old_path": old_path, "operation": operation, "document": document})
+        return digest({"path": place["path"], "operation": place["operation"], "blob": blob})
+    return digest({**place, "identity": key, "document": document})
 
 
 def _default_risks(operation: Operation, path: str) -> tuple[str, ...]:
@@ -197,17 +195,9 @@ def _holds(risk: Risk, change: FieldChange, operation: Operation) -> bool:
         return not change.removed and digest(after) == digest(risk.value)
     if operation is Operation.CREATE:
         return False
-    if risk.on == "change":
-        return True
-    if _is_number(before) and _is_number(after):
-        return (
-            float(str(after)) < float(str(before)) if risk.on == "decrease" else float(str(after)) > float(str(before))
-        )
-    return False
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if risk.on == "change" or not isinstance(before, (int, float)) or not isinstance(after, (int, float)):
+        return risk.on == "change"
+    return after < before if risk.on == "decrease" else after > before
 
 
 def _names(risk_field: str, field: str) -> bool:

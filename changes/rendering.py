@@ -6,6 +6,7 @@ Pure. Whatever is written here reads back, by `read_yaml` and by readers of YAML
 import json
 import re
 
+from changes.comparing import listed
 from changes.reading import Json
 
 PLAIN = re.compile(r"(?!.*: )[A-Za-z_/]([A-Za-z0-9_./@+=-]|:(?=[A-Za-z/])| (?=[A-Za-z0-9_./@+=-]))*", re.ASCII)
@@ -24,16 +25,12 @@ def render(data: Json) -> str:
 
 def block(value: Json, indent: int) -> list[str]:
     """The lines of a mapping or list that is not empty."""
-    pad, lines = " " * indent, []
+    pad = " " * indent
     if isinstance(value, dict):
-        for key, item in value.items():
-            first, *rest = after_key(item, indent)
-            lines += [f"{pad}{text(key)}:{first}", *rest]
-    elif isinstance(value, list):
-        for item in value:
-            first, *rest = after_dash(item, indent)
-            lines += [f"{pad}-{first}", *rest]
-    return lines
+        parts = [(f"{pad}{text(key)}:", after_key(item, indent)) for key, item in value.items()]
+    else:
+        parts = [(f"{pad}-", after_dash(item, indent)) for item in listed(value)]
+    return [line for start, (first, *rest) in parts for line in (start + first, *rest)]
 
 
 def after_key(value: Json, indent: int) -> list[str]:

@@ -27,6 +27,7 @@ class Schema:
         self._validator = jsonschema_rs.Draft202012Validator(data, validate_formats=True, offline=True)
         self._places = tuple(places(data, data))
         self._conditions = dict(self._compiled_conditions())
+        self.may_default = frozenset(at[0] for at, node in self._places if len(at) == 1 and "default" in node)
         self._units = {pattern: str(node["x-unit"]) for pattern, node in self._places if "x-unit" in node}
         self._multiline = {pattern for pattern, node in self._places if node.get("x-multiline") is True}
 

@@ -19,7 +19,7 @@ TEXTS = ("minLength", "maxLength", "pattern", "format")
 NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 HINTS = ("readOnly", "deprecated", "x-unit", "x-reference", "x-choices", "x-multiline", "x-local-path")
 KEYWORDS = frozenset((*CORE, *OBJECTS, *CONDITIONS, *LISTS, *TEXTS, *NUMBERS, *HINTS))
-MAX_REFERENCES = 20
+LOOP = "leads back to itself, which no form can show."
 
 
 def schema_problems(data: dict[str, Json]) -> list[tuple[str, str]]:
@@ -67,16 +67,17 @@ def _walk(data: dict[str, Json], node: Json, where: str, through: tuple[str, ...
 def _reference(data: dict[str, Json], value: Json, where: str, through: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if not isinstance(value, str) or not value.startswith("#/"):
         yield where, "$ref must name a part of this file, like '#/$defs/name'."
-    elif value in through or len(through) > MAX_REFERENCES:
-        yield where, f"$ref {value} leads back to itself, which no form can show."
+    elif value in through:
+        yield where, f"$ref {value} {LOOP}"
     else:
         try:
             target = resolve(data, value)
         except KeyError:
             yield where, f"$ref {value} names nothing in this file."
             return
-        if through or value.startswith("#/$defs/"):
-            yield from (problem for problem in _walk(data, target, where, (*through, value)) if "$ref" in problem[0])
+        # What else is wrong with the target is told at the target.
+        found = _walk(data, target, where, (*through, value))
+        yield from (problem for problem in found if problem[1].endswith(LOOP))
 
 
 def _extension(key: str, value: Json, where: str) -> Iterator[tuple[str, str]]:

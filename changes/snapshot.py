@@ -120,7 +120,7 @@ def identity_key(document: Document, catalog: Catalog) -> IdentityKey | None:
 
 def references(document: Document, catalog: Catalog) -> tuple[Reference, ...]:
     kind = catalog.kinds.get(document.address.kind)
-    return kind.references(kind.with_defaults(document.spec)) if kind else ()
+    return kind.references(kind.with_defaults(document.spec)) if kind and kind.reference_places else ()
 
 
 def wanted_key(document: Document, reference: Reference, catalog: Catalog) -> IdentityKey:

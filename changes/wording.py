@@ -91,6 +91,12 @@ def _enum(facts: Facts, value: Json, unit: str) -> str:
     return f"Must be one of {listed} (is {shown(value)}).{hint}"
 
 
+def _pattern(facts: Facts, value: Json, unit: str) -> str:
+    if "pattern" not in facts:  # the validator gave up: too much to try
+        return "Cannot be checked, it is too long or too repetitive: write it shorter."
+    return f"{shown(value)} does not have the form {facts['pattern']}."
+
+
 WORDS: dict[str, tuple[str, Words]] = {
     "type": ("schema.type", _type),
     "enum": ("schema.choice", _enum),
@@ -119,7 +125,7 @@ WORDS: dict[str, tuple[str, Words]] = {
         "schema.length",
         lambda f, v, u: f"Must have at most {plural(f['limit'], 'character')} (has {len(str(v))}).",
     ),
-    "pattern": ("schema.pattern", lambda f, v, u: f"{shown(v)} does not have the form {f['pattern']}."),
+    "pattern": ("schema.pattern", _pattern),
     "format": (
         "schema.format",
         lambda f, v, u: f"{shown(v)} is not {FORMATS.get(str(f['format']), 'of the format ' + str(f['format']))}.",

@@ -268,6 +268,8 @@ QUEUE_FILE = "queueing/kinds/Queue.yml"
         (QUEUE_FILE, "durable: {type: boolean, default: true}", "durable: 7", "spec.properties.durable", "mapping"),
         (QUEUE_FILE, "default: 24", "default: often", "spec.properties.retention.default", "refused by its own field"),
         (QUEUE_FILE, "#/$defs/route", "#/$defs/rout", "spec.properties.routes.items.$ref", "names nothing"),
+        (QUEUE_FILE, "items: {$ref: '#/$defs/route'}".replace("'", '"'), "$ref: '#/properties/routes'", None, "leads back to itself"),
+        (QUEUE_FILE, "^[a-z]+$", "(", "spec.properties.labels.propertyNames.pattern", "not a JSON Schema"),
         (QUEUE_FILE, "#/$defs/route", "https://example.org/x", "spec.properties.routes.items.$ref", "part of this file"),
         (QUEUE_FILE, "weight: {type: integer, default: 1}", "weight: {$ref: '#/$defs/route'}", None, "leads back to itself"),
         (QUEUE_FILE, "  type: object\n  additionalProperties: false\n  required: [size]", "  type: object", "spec", "additionalProperties"),
@@ -417,6 +419,19 @@ def test_rarer_rules_have_sentences_too():
     assert found["format"] == '"x" is not a UUID.'
     assert "few" in found
     assert [p.message for p in schema.problems({}, file="", lines={})] == ["Must have at least 2 fields."]
+
+
+def test_a_pattern_that_takes_for_ever_is_given_up():
+    schema = Schema({"properties": {"a": {"type": "string", "pattern": "^(a|b|ab)*(?=c)$"}}}, "spec")
+    (problem,) = schema.problems({"a": "ab" * 30}, file="", lines={})
+    assert (problem.id, problem.field) == ("schema.pattern", "spec.a")
+    assert "too repetitive" in problem.message
+
+
+def test_a_rule_without_a_sentence_of_its_own_is_told_too():
+    schema = Schema({"properties": {"a": {"unevaluatedItems": False}}}, "spec")
+    (problem,) = schema.problems({"a": [1]}, file="", lines={})
+    assert (problem.id, problem.field) == ("schema.unevaluatedItems", "spec.a")
 
 
 def test_places_in_a_value_are_matched_by_pattern():
