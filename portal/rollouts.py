@@ -202,8 +202,9 @@ def _chosen(cells: list[Cell], item: int) -> Cell | None:
 def _trouble(cell: Cell) -> Trouble:
     failed: tuple[ItemResource, ...] = ()
     line = None
-    words = (cell.run.error if cell.run else "") or cell.item.reason
+    words = cell.item.reason
     if cell.may_see:
+        words = (cell.run.error if cell.run else "") or words
         failed = tuple(cell.item.resources.filter(result=ResultState.FAILED)[:5])
         line = log.failure(cell.run) if cell.run else None
     return Trouble(cell, words or "The playbook failed; its log says where.", failed, line)
@@ -315,6 +316,8 @@ def _of(other: WorkItem, item: WorkItem) -> str:
 def _seconds_left(cells: list[Cell]) -> float | None:
     """From past runs of the same systems: each wave takes as long as its slowest item. None: a system never ran."""
     open_cells = [cell for cell in cells if cell.item.state in ITEM_OPEN]
+    if all(cell.item.state == ItemState.WAITING for cell in open_cells) and any(cell.troubled for cell in cells):
+        return None  # it stands until somebody retries or reverts
     usual = usual_seconds({cell.item.system for cell in open_cells})
     by_wave: dict[int, float] = defaultdict(float)
     for cell in open_cells:

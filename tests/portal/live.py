@@ -138,9 +138,7 @@ class Portal:
     def resource(self, item, name="one", **fields):
         given = {"kind": "Box", "identity": json.dumps({"name": name}), "operation": "create", "blob": "0" * 40}
         path = f"resources/payments/{item.system}/Box/{name}.yml"
-        return ItemResource.objects.create(
-            item=item, path=path, order=item.resources.count(), **{**given, **fields}
-        )
+        return ItemResource.objects.create(item=item, path=path, order=item.resources.count(), **{**given, **fields})
 
     def run(self, item, *, number=1, state="running", **fields):
         return Run.objects.create(item=item, number=number, fence=number, state=state, worker="w", **fields)
