@@ -163,10 +163,12 @@ class _Editor:
     def sequence(self, node: SequenceNode, old: list[Json], new: list[Json]) -> None:
         """Items are paired by equality, then by what names them, then by position."""
         indent = node.start_mark.column
-        last = self.line_start(node.start_mark.index) - 1
-        kept = False
+        begin = self.line_start(node.start_mark.index)
+        last, kept = begin - 1, False
         for was, becomes in _paired(old, new):
             if was == NOWHERE:
+                if last < begin and self.content[begin : node.start_mark.index].strip():
+                    raise _Unfit  # the list begins on the line of the one around it
                 self.insert(last, block([new[becomes]], indent))
                 continue
             part = node.value[was]

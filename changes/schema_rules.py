@@ -30,10 +30,9 @@ def schema_problems(data: dict[str, Json]) -> list[tuple[str, str]]:
     try:
         jsonschema_rs.meta.validate(data)
         jsonschema_rs.Draft202012Validator(data, validate_formats=True, offline=True)
-    except jsonschema_rs.ValidationError as error:
-        return [(".".join(map(str, error.instance_path)), f"This is not a JSON Schema: {error.message}.")]
-    except (jsonschema_rs.ReferencingError, ValueError) as error:
-        return [("", f"This is not a JSON Schema: {error}.")]
+    except ValueError as error:
+        where = ".".join(map(str, getattr(error, "instance_path", ())))
+        return [(where, f"This is not a JSON Schema: {getattr(error, 'message', error)}.")]
     if data.get("type") != "object" or data.get("additionalProperties") is not False:
         return [("", "The schema must have 'type: object' and 'additionalProperties: false'.")]
     return list(_wrong_defaults(data))

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case of a table is one line
 """Who must approve which item, who may, and whose word counts."""
 
 from changes.approvals import Fact, may_approve, requirements

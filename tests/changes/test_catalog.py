@@ -210,6 +210,13 @@ def test_an_identity_comes_from_the_spec_then_from_the_documents_name():
     assert QUEUE.complete({"name": "x"}, "orders")["name"] == "x"
 
 
+def test_a_default_can_be_part_of_an_identity(copy):
+    path = copy / "queueing/kinds/Subscription.yml"
+    path.write_text(path.read_text().replace("reader: {type: string}", "reader: {type: string, default: all}"))
+    kind = load([copy]).kinds["Subscription"]
+    assert kind.shown_identity(document(kind, {"queue": "q"})) == "q all"
+
+
 def test_references_are_found_in_fields_and_lists():
     found = SUBSCRIPTION.references({"queue": "a", "fallbacks": ["b", 7], "follows": "c"})
     assert [(reference.field, reference.kind, reference.value) for reference in found] == [

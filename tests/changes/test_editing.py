@@ -165,6 +165,7 @@ def test_a_new_field_stands_after_the_one_before_it():
         ("- x\n", {"kind": "A"}, "kind: A\n"),
         ("a:\n- - x\n  - z\n", {"a": [["z"]]}, "a:\n- - z\n"),
         ("a:\n-\n  b: 1 # c\n- - - x\n", {"a": [{"b": 2}, [["x"]]]}, "a:\n-\n  b: 2 # c\n- - - x\n"),
+        ("# c\na:\n- - x\n", {"a": [["w", "x"]]}, "# c\na:\n- - w\n  - x\n"),
         ("a:\n-\n  # c-d\n  b: 1\n- c\n", {"a": ["c"]}, "a:\n- c\n"),
         ("a:\n- 😀: 1 # é\n  b: 2\n", {"a": [{"😀": 1, "b": 3}]}, "a:\n- 😀: 1 # é\n  b: 3\n"),
         ("a: |+\n  x\n\nb: 1\n", {"a": "x\n\n", "b": 2}, "a: |+\n  x\n\nb: 2\n"),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case of a table is one line
 """The plan tells what changes, field by field, and names each changed path by a digest."""
 
 import hashlib
