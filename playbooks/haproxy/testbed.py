@@ -41,6 +41,7 @@ EXAMPLES = {
     )
 }
 
+BACKENDS = Path(__file__).with_name("backends.py")
 CONFIGURATION = """\
 global
     maxconn 500
@@ -86,13 +87,7 @@ def start(directory: Path) -> Testbed:
     config.write_text(CONFIGURATION.format(port=ports["balancer"], map=routes / "routes.map"))
     backends = Server(
         "The web servers behind HAProxy",
-        [
-            sys.executable,
-            "-I",
-            str(Path(__file__).with_name("backends.py")),
-            f"blue={ports['blue']}",
-            f"green={ports['green']}",
-        ],
+        [sys.executable, "-I", str(BACKENDS), f"blue={ports['blue']}", f"green={ports['green']}"],
         log=directory / "backends.log",
     )
     master = socket_directory / "master.sock"
