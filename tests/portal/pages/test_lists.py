@@ -1,0 +1,178 @@
+"""Changes, systems, resources, teams and home: what is found, who sees it, and what it costs."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.changes.conftest import ORDERS, REFUNDS, box
+
+
+def queries(client, url):
+    client.get(url)
+    with CaptureQueriesContext(
+        connection,
+    ) as seen:
+        assert client.get(url).status_code == 200
+    return len(seen)
+
+
+def titles(client, **query):
+    text = client.get("/history/", query).content.decode()
+    return [part.split("<")[0] for part in text.split("data-row href=")[1:] for part in [part.split(">", 1)[1]]]
+
+
+@pytest.fixture
+def some(office):
+    office.proposed(title="First", edits={ORDERS: box(4)})
+    office.proposed(title="Second", edits={"resources/payments/shelf-prod/Box/orders.yml": box(4)})
+    office.merged(title="Third", edits={REFUNDS: box(4)})
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["Third", "Second", "First"]),
+        ({"q": "system:shelf-prod"}, ["Second"]),
+        ({"q": "state:open team:payments"}, ["Second", "First"]),
+        ({"q": "refunds"}, ["Third"]),
+        ({"q": "by:olga"}, []),
+        ({"q": "by:rita kind:Box state:merged"}, ["Third"]),
+        ({"state": "merged"}, ["Third"]),
+        ({"q": "before:2001-01-01"}, []),
+        ({"q": "after:2001-01-01 first"}, ["First"]),
+        ({"q": "#1"}, None),
+    ],
+)
+def test_history_finds_by_typed_filters(some, reader, query, found):
+    shown = titles(reader("sam"), **query)
+    assert found is None or shown == found
+
+
+def test_an_unknown_filter_is_told_and_not_ignored(some, reader):
+    text = reader("sam").get("/history/", {"q": "colour:red"}).content.decode()
+    assert "“colour:” is not a filter here" in text
+
+
+def test_a_day_that_is_none_is_told(some, reader):
+    assert "is not a day" in reader("sam").get("/history/", {"q": "before:soon"}).content.decode()
+
+
+def test_pages_of_the_history_join_without_gap_or_double(office, reader, monkeypatch):
+    monkeypatch.setattr("portal.views.history.PAGE", 2)
+    for number in range(5):
+        office.proposed(title=f"Number {number}", edits={REFUNDS: box(number + 1)})
+    client, url, seen = reader("sam"), "/history/", []
+    while url:
+        answer = client.get(url)
+        seen += [row["request"].title for row in answer.context["rows"]]
+        last, url = answer, "/history/" + answer.context["page"].older if answer.context["page"].older else ""
+    assert seen == [f"Number {number}" for number in (4, 3, 2, 1, 0)]
+    back = client.get("/history/" + last.context["page"].newer)
+    assert [row["request"].title for row in back.context["rows"]] == ["Number 2", "Number 1"]
+
+
+def test_the_history_costs_the_same_number_of_queries_however_long(office, reader):
+    office.merged(title="One", edits={REFUNDS: box(1)})
+    client = reader("sam")
+    few = queries(client, "/history/")
+    for number in range(6):
+        office.merged(title=f"More {number}", edits={REFUNDS: box(number + 2)})
+    assert queries(client, "/history/") == few
+
+
+def test_no_list_counts_or_skips_rows(some, reader, work):
+    work()
+    client = reader("sam")
+    for url in ("/history/", "/resources/"):
+        with CaptureQueriesContext(connection) as seen:
+            client.get(url)
+        assert not [query["sql"] for query in seen if "OFFSET" in query["sql"] or "COUNT(*)" in query["sql"]]
+
+
+def test_resources_and_systems_cost_a_constant_number_of_queries(office, reader, work):
+    work()
+    client = reader("sam")
+    before = {url: queries(client, url) for url in ("/resources/", "/systems/", "/teams/")}
+    request = office.merged(edits={REFUNDS: box(4)})
+    work(office.again(request), states={"shelf-test": "failed", "shelf-prod": "succeeded"})
+    assert {url: queries(client, url) for url in before} == before
+
+
+def test_drafts_are_listed_for_their_owner_only(office, reader):
+    from changes import workflow
+
+    workflow.start_draft(office.rita, title="Not ready")
+    assert titles(reader("rita"), state="draft") == ["Not ready"]
+    assert titles(reader("sam"), state="draft") == []
+
+
+def test_home_lists_what_waits_for_me(office, reader):
+    office.proposed(title="Bigger refunds")
+    assert "Bigger refunds" in reader("olga").get("/").content.decode()
+    assert "Waiting for you" in reader("sam").get("/").content.decode()
+    assert "Bigger refunds" not in reader("sam").get("/").content.decode()
+
+
+def test_home_lists_my_request_when_it_can_be_merged(office, reader):
+    request = office.proposed()
+    assert not reader("rita").get("/").context["waiting"]
+    office.approved(request)
+    assert reader("rita").get("/").context["waiting"][0].ready
+
+
+def test_home_shows_failures_of_my_resources(office, reader, work):
+    work(states={"shelf-test": "failed"}, sync="failed")
+    assert "Needs a look" in reader("rita").get("/").content.decode()
+    assert "Needs a look" in reader("olga").get("/").content.decode()
+    assert "Needs a look" not in reader("sam").get("/").content.decode()
+
+
+def test_a_resource_page_tells_where_it_stands_and_how_it_came(office, reader, work):
+    request = office.merged({ORDERS: box(9)}, title="Nine")
+    work(office.again(request))
+    text = reader("sam").get("/resources/payments/shelf-test/Box/orders/").content.decode()
+    assert "In sync" in text
+    assert "Nine" in text
+    assert f"/compose/?edit={ORDERS}" in text
+
+
+def test_why_a_resource_failed_is_for_those_who_may_read_its_log(office, reader, work):
+    work(states={"shelf-test": "failed"}, sync="failed", message="password=hunter2 was refused")
+    url = "/resources/payments/shelf-test/Box/orders/"
+    for name in ("rita", "olga", "pia"):
+        assert "hunter2" in reader(name).get(url).content.decode()
+    assert "hunter2" not in reader("sam").get(url).content.decode()
+
+
+def test_a_deleted_resource_keeps_its_history(office, reader):
+    office.merged({ORDERS: None}, title="Gone")
+    text = reader("sam").get("/resources/payments/shelf-test/Box/orders/").content.decode()
+    assert "It is deleted." in text
+    assert "Gone" in text
+
+
+@pytest.mark.parametrize("url", ["/systems/none/", "/teams/none/", "/resources/a/b/C/d/", "/resources/A!/b/C/d/"])
+def test_what_is_not_there_is_a_page_that_helps(office, reader, url):
+    answer = reader("sam").get(url)
+    assert answer.status_code == 404
+    assert "There is nothing here" in answer.content.decode()
+
+
+def test_a_system_page_shows_owners_and_never_a_secret(office, reader, work):
+    work()
+    text = reader("sam").get("/systems/shelf-test/").content.decode()
+    assert "Shelves" in text
+    assert "Contained." in text
+
+
+@pytest.mark.parametrize("words", ["orders", "shelf", "rita", "payments", "new box", "zzzz", "", "#1", "\0'\"%"])
+def test_the_palette_answers_any_words(some, reader, words):
+    answer = reader("sam").get("/search/", {"q": words})
+    assert answer.status_code == 200
+    if words in ("orders", "shelf", "rita", "payments"):
+        assert 'role="option"' in answer.content.decode()
+
+
+@pytest.mark.parametrize("url", ["/", "/history/", "/systems/", "/resources/", "/teams/", "/tokens/", "/search/"])
+def test_a_stranger_to_the_portal_is_asked_to_sign_in(client, db, url):
+    assert client.get(url).url.startswith("/login/")

@@ -1,0 +1,99 @@
+"""Signing in, the colours, tokens and the pages for errors."""
+
+from django.core.cache import cache
+from django.test import Client
+
+from changes import tokens
+from changes.models import AccessToken
+
+
+def signed_up(office):
+    cache.clear()
+    user = office.rita
+    user.set_password("correct horse")
+    user.save()
+
+
+def test_a_person_signs_in_and_lands_where_they_wanted(office, client):
+    signed_up(office)
+    answer = client.post("/login/", {"username": "rita", "password": "correct horse", "next": "/systems/"})
+    assert answer.url == "/systems/"
+
+
+def test_a_wrong_password_says_so_and_keeps_the_name(office, client):
+    signed_up(office)
+    text = client.post("/login/", {"username": "rita", "password": "no"}).content.decode()
+    assert "The name or the password is not right" in text
+    assert 'value="rita"' in text
+
+
+def test_after_ten_wrong_passwords_even_the_right_one_waits(office, client):
+    signed_up(office)
+    for _ in range(10):
+        client.post("/login/", {"username": "rita", "password": "no"})
+    answer = client.post("/login/", {"username": "rita", "password": "correct horse"})
+    assert answer.status_code == 429
+    assert "Wait five minutes" in answer.content.decode()
+
+
+def test_it_never_sends_people_to_another_site(office, client):
+    signed_up(office)
+    form = {"username": "rita", "password": "correct horse", "next": "https://elsewhere.example/"}
+    assert client.post("/login/", form).url == "/"
+    assert client.post("/theme/", {"theme": "dark", "next": "//elsewhere.example/"}).url == "/"
+
+
+def test_the_colours_are_drawn_by_the_server(office, reader):
+    client = reader("rita")
+    client.post("/theme/", {"theme": "dark", "next": "/"})
+    assert 'data-theme="dark"' in client.get("/").content.decode()
+    client.post("/theme/", {"theme": '"><script>', "next": "/"})
+    assert 'data-theme="auto"' in client.get("/").content.decode()
+
+
+def test_a_token_is_shown_once(office, reader):
+    client = reader("rita")
+    answer = client.post("/tokens/", {"title": "laptop", "days": "90"})
+    secret = answer.context["secret"]
+    assert secret in answer.content.decode()
+    assert secret not in client.get("/tokens/").content.decode()
+    assert tokens.owner("rita", secret) == office.rita
+    assert answer["Cache-Control"].startswith("max-age=0")
+
+
+def test_a_token_without_a_name_is_refused_at_the_field(office, reader):
+    answer = reader("rita").post("/tokens/", {"title": " "})
+    assert answer.status_code == 422
+    assert "Say where you will use it" in answer.content.decode()
+    assert not AccessToken.objects.exists()
+
+
+def test_a_token_can_be_withdrawn_by_its_owner_only(office, reader):
+    row, secret = tokens.create(office.rita, title="laptop")
+    reader("sam").post(f"/tokens/{row.pk}/revoke/")
+    assert tokens.owner("rita", secret)
+    reader("rita").post(f"/tokens/{row.pk}/revoke/")
+    assert tokens.owner("rita", secret) is None
+
+
+def test_a_form_without_its_csrf_token_gets_a_page_that_helps(office):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(office.rita)
+    answer = client.post("/tokens/", {"title": "laptop"})
+    assert answer.status_code == 403
+    assert "Nothing was done" in answer.content.decode()
+
+
+def test_a_broken_page_says_that_we_are_broken(office, reader, monkeypatch):
+    client = reader("rita")
+    client.raise_request_exception = False
+    monkeypatch.setattr("portal.views.systems.counts_by", lambda column: 1 / 0)
+    answer = client.get("/systems/")
+    assert answer.status_code == 500
+    assert "We are broken, not you" in answer.content.decode()
+
+
+def test_every_page_has_the_strict_policy(office, reader):
+    policy = reader("rita").get("/")["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
