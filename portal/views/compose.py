@@ -71,9 +71,10 @@ def context(desk: Desk, view: str = "") -> dict[str, object]:
     }
 
 
-@require_POST
 def save(request: HttpRequest, number: int, edit: int) -> HttpResponse:
     """Store what was typed in the form or in the YAML, and answer with the parts of the page that follow from it."""
+    if request.method != "POST":
+        return redirect("compose_edit", number, edit)
     draft = own_draft(request, number)
     selected = get_object_or_404(draft.edits, pk=edit)
     desk = Desk(draft, selected)
@@ -134,6 +135,8 @@ def _answer(request: HttpRequest, desk: Desk, *, failed: str = "") -> HttpRespon
     if not request.htmx:  # type: ignore[attr-defined]
         if failed:
             messages.error(request, failed)
+        elif not desk.said and "do" not in request.POST:
+            return redirect("compose_edit", desk.change_request.number, desk.selected.pk if desk.selected else 0)
         return show(request, desk, status=409 if failed else 200)
     from_yaml = request.POST.get("source") == "yaml"
     given = {

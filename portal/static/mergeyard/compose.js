@@ -268,11 +268,14 @@
   function pickers() {
     for (const select of $$("select[data-picker]")) {
       if (select.tomselect || !window.TomSelect) continue;
-      new TomSelect(select, {
+      const label = select.labels && select.labels[0];
+      const picker = new TomSelect(select, {
         allowEmptyOption: true, maxOptions: 500, controlInput: undefined,
         render: { option: (data, escape) => `<div>${escape(data.text)}</div>`, item: (data, escape) => `<div>${escape(data.text)}</div>` },
         onChange: () => select.dispatchEvent(new Event("input", { bubbles: true })),
       });
+      if (label) select.setAttribute("aria-label", label.firstChild.textContent.trim());
+      picker.control_input.setAttribute("aria-describedby", select.getAttribute("aria-describedby"));
     }
     for (const fill of $$(".fill[hidden]")) fill.hidden = false;
   }
