@@ -215,7 +215,7 @@ class Hub:
             try:
                 read = await self._read_redis()
                 self._away = False
-            except (RedisError, OSError, ValueError, KeyError):
+            except (RedisError, OSError, ValueError, KeyError, TypeError, AttributeError):  # away, or not our entries
                 self._away, read = True, False
             try:
                 await self._poll()

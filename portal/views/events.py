@@ -147,6 +147,7 @@ async def _watch(visit: Visit, watcher: Watcher, reader: Hub) -> AsyncIterator[s
             if sources is None or not set(watcher.known) <= {source.run for source in sources}:
                 yield _end("revoked", "You may no longer see this log: your rights or your session have changed.")
                 return
+            reader.join(watcher)  # starts the reader again, should it have died
             closed = await _admit(sources, watcher, reader)
         if look:
             yield "event: state\ndata: {}\n\n"

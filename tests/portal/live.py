@@ -51,8 +51,12 @@ class Portal:
         self.commit(FILES)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.start()
         self.positions = 0
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def use_own(self):
         connections["default"] = self.own
@@ -82,7 +86,13 @@ class Portal:
             stdout=self.log,
             stderr=self.log,
         )
-        httpx.get(f"{self.url}/login/", timeout=60).raise_for_status()
+        wait_for(self.answers, 60)
+
+    def answers(self):
+        told = (self.directory / "web.log").read_text()[-2000:]
+        assert self.process.poll() is None, f"the portal ended: {told}"
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/login/", timeout=20).raise_for_status()
 
     def stop(self):
         os.kill(self.process.pid, signal.SIGTERM)

@@ -423,10 +423,20 @@
         if (stream !== this.stream) return;
         this.tellLink("Reconnecting …");
         if (stream.readyState === EventSource.CLOSED) {
+          this.askWhy(stream.url);
           this.later = setTimeout(() => this.open(), this.retry);
           this.retry = Math.min(this.retry * 2, 30000);
         }
       });
+    }
+    /* A refusal has a sentence, which an EventSource does not tell. */
+    async askWhy(url) {
+      const stop = new AbortController();
+      try {
+        const answer = await fetch(url, { signal: stop.signal });
+        if (answer.status === 403) { const words = await answer.text(); this.ended = true; this.close(); this.tellLink(words.slice(0, 200)); }
+      } catch { /* away; it is tried again */ }
+      stop.abort();
     }
     close() { clearTimeout(this.later); this.stream?.close(); this.stream = null; }
     tellLink(text) {
@@ -478,15 +488,28 @@
         if (kept) this.logs.get(keep).root.dataset.stored = kept.dataset.stored;
         if (next) {
           morphChildren(this.root, next);
+          const moved = this.root.dataset.state !== next.dataset.state;
           this.root.dataset.state = next.dataset.state;
           this.root.dataset.seen = next.dataset.seen;
           this.readLogs();
           window.mergeyard?.refresh?.(this.root);
           this.announce(before);
+          if (moved) this.refreshAround();
         }
       } catch { /* the stream says when the server is back */ }
       this.refreshing = false;
       if (this.again) { this.again = false; this.refreshSoon(); }
+    }
+    /* What else the page says of the rollout: elements with an id and data-live-also. */
+    async refreshAround() {
+      const parts = $$("[data-live-also][id]");
+      if (!parts.length) return;
+      const answer = await fetch(location.href, { credentials: "same-origin" });
+      const body = new DOMParser().parseFromString(await answer.text(), "text/html").body;
+      for (const part of parts) {
+        const next = body.querySelector(`#${CSS.escape(part.id)}`);
+        if (next) { morph(part, next); window.mergeyard?.refresh?.(part); }
+      }
     }
     states() { return new Map($$("[data-item] .state", this.root).map((one) => [one.closest("[data-item]").id, one.textContent.trim()])); }
     announce(before) {
@@ -536,6 +559,24 @@
     }
   }
 
-  const roots = $$("[data-live]");
-  if (roots.length) window.mergeyardLive = new Page(roots[0]);
+  /* Before the rollout of a merge is there, a page may hold data-live-wait in its place. */
+  async function awaitRollout(place) {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, document.hidden ? 5000 : 700));
+      try {
+        const answer = await fetch(location.href, { credentials: "same-origin" });
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html").body, root = $("[data-live]", page);
+        if (!root) continue;
+        place.replaceWith(root);
+        const live = window.mergeyardLive = new Page(root);
+        window.mergeyard?.refresh?.(root);
+        live.refreshAround();
+        return;
+      } catch { /* away; it is tried again */ }
+    }
+  }
+
+  const root = $("[data-live]"), place = $("[data-live-wait]");
+  if (root) window.mergeyardLive = new Page(root);
+  else if (place) awaitRollout(place);
 })();
