@@ -115,7 +115,7 @@ def _lease_end() -> models.Expression:
 def claim(system: str, *, worker: str) -> Claim | None:
     """The first ready item of a system by commit position, with a run opened for it; None if there is none."""
     candidates = ready().filter(free(), system=system).select_related("rollout__commit")
-    for item in candidates.order_by("position", "wave", "id")[:5]:
+    for item in candidates.order_by("position", "wave", "id")[:100]:
         pending, late = outdated(item)
         if not pending:
             _supersede(item, late)
@@ -189,14 +189,20 @@ def expired() -> models.QuerySet[WorkItem]:
     return WorkItem.objects.filter(state=ItemState.RUNNING, lease_until__lt=Now())
 
 
-def interrupt(item: WorkItem, *, why: str, where: Q) -> ItemState | None:
-    """End an item's open run without a result. None if it is not that item's turn any more. In one transaction."""
+def interrupt(item: WorkItem, *, why: str, where: Q, counted: bool = True) -> ItemState | None:
+    """End an item's open run without a result; None, and nothing changed, if `where` does not hold any more.
+
+    Not counted is an attempt that was given back on purpose.
+    """
+    if not counted:
+        item.attempts -= 1
     after = next_state(item)
     sentence = why
     if after == ItemState.PARKED:
         sentence = f"{why} It was tried {item.attempts} times, so it is parked until somebody retries it."
     with transaction.atomic():
-        if not move_if(item, after, where=where & Q(fence=item.fence), why=sentence, lease_until=None):
+        where &= Q(fence=item.fence)
+        if not move_if(item, after, where=where, why=sentence, lease_until=None, attempts=item.attempts):
             return None
         for run in item.runs.filter(fence=item.fence, state__in=RUN_OPEN):
             move_if(run, RunState.INTERRUPTED, where=Q(), why=why, error=why)

@@ -66,7 +66,7 @@ def cut(text: str) -> str:
 
 
 def clean_data(value: Any) -> Any:
-    """What every database can hold as JSON: PostgreSQL takes no NUL, UTF-8 no lone surrogates."""
+    """What every database can hold as JSON: no NUL, no lone surrogates."""
     if isinstance(value, str):
         return re.sub("[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, dict):

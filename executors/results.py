@@ -79,7 +79,7 @@ def give_up(claim: Claim, *, state: RunState, why: str, error: str = "") -> None
     with transaction.atomic():
         claim.item.refresh_from_db(fields=["cancel_requested", "attempts"])
         if state == RunState.INTERRUPTED:
-            after = interrupt(claim.item, why=why, where=claim.ours)
+            after = interrupt(claim.item, why=why, where=claim.ours, counted=False)
         else:
             after = next_state(claim.item)
             if not move_if(claim.item, after, where=claim.ours, why=why, lease_until=None):

@@ -141,8 +141,8 @@ class _Run:
         )
         writer = EventWriter(self.claim.run, mask=prepared.masker)
         try:
-            if not how.works:
-                writer.write("note", text=how.sentence)
+            run = self.claim.run
+            writer.write("note", text=f"Attempt {self.claim.item.attempts} on worker {run.worker}. {how.sentence}")
             for path, sentence in prepared.refused.items():
                 writer.write("note", text=f"{path}: {sentence}")
             end = self._end(self._supervise(attempt, order, writer, prepared), prepared)

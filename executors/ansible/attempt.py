@@ -10,10 +10,14 @@ import json
 import os
 import secrets
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from changes.documents import Json
+
+MARK = "MERGEYARD_ATTEMPT"  # in the environment of every process of a play that is not contained
 
 
 class Attempt:
@@ -26,9 +30,10 @@ class Attempt:
         self._lock = -1
 
     def __enter__(self) -> "Attempt":
-        self.root.mkdir(mode=0o700)
-        self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with _locked(self.root.parent, fcntl.LOCK_SH):  # a sweeper must not come between the two
+            self.root.mkdir(mode=0o700)
+            self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         for folder in (self.play, self.bin, self.play / "inventory"):
             folder.mkdir(mode=0o700)
         os.mkfifo(self.events, 0o600)
@@ -56,17 +61,34 @@ class Attempt:
 
 
 def sweep(parent: Path) -> bool:
-    """Wipe what attempts of dead workers left; True if there was something."""
+    """Wipe what attempts of dead workers left, and end what still runs of them; True if there was something."""
     swept = False
     if not parent.is_dir():
         return False
-    for root in parent.iterdir():
-        with contextlib.suppress(OSError):
-            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with _locked(parent, fcntl.LOCK_EX):
+        for root in parent.iterdir():
+            with contextlib.suppress(OSError), _locked(root, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                kill_marked(root / "play")
                 shutil.rmtree(root, ignore_errors=True)
                 swept = True
-            finally:
-                os.close(descriptor)
     return swept
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def kill_marked(play: Path) -> None:
+    """End every process that carries an attempt's mark: without a sandbox the kernel does not do it for us."""
+    mark = f"{MARK}={play}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)

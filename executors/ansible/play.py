@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -19,14 +18,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from executors.ansible import runner_process
-from executors.ansible.attempt import Attempt
-from executors.ansible.sandbox import MARK, SHARED, View, containment, environment, wrapper
+from executors.ansible.attempt import Attempt, kill_marked
+from executors.ansible.sandbox import SHARED, View, containment, environment, wrapper
 from executors.inventory import INVENTORY, Handover
 
 log = logging.getLogger(__name__)
 
 MAX_REPORT = 8_000_000  # bytes of one line of a resource module: a document is at most 1 MB, before and after
 MAX_TROUBLE = 20_000
+PLAYBOOK = "apply.yml"
 
 Line = Callable[[str, str, str], None]  # sort, task, text
 Report = Callable[[dict[str, Any]], None]
@@ -39,8 +39,6 @@ class Order:
     folder: Path
     handover: Handover
     writable: tuple[Path, ...] = ()
-    playbook: str = "apply.yml"
-    check: bool = False
 
 
 @dataclass(slots=True)
@@ -96,11 +94,10 @@ class Play:
             {
                 "parent": os.getpid(),
                 "directory": str(attempt.play),
-                "playbook": str(order.folder / order.playbook),
+                "playbook": str(order.folder / PLAYBOOK),
                 "inventory": str(inventory),
                 "variables": {"mergeyard_dir": str(attempt.play)},
                 "path": path,
-                "check": order.check,
             }
         )
         for thread in self._threads:
@@ -123,7 +120,7 @@ class Play:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
         if not containment().works:
-            kill_marked(str(self.attempt.play))
+            kill_marked(self.attempt.play)
 
     def wait(self) -> Ending:
         """After `ended` or `kill`: everything that was printed and reported has been handed on."""
@@ -134,7 +131,7 @@ class Play:
         trouble.join()
         self._process.wait()
         if not containment().works:
-            kill_marked(str(self.attempt.play))
+            kill_marked(self.attempt.play)
         os.write(self._woken, b".")
         reports.join()
         os.close(self._wake)
@@ -239,13 +236,3 @@ def _read(pipe: int) -> bytes:
         return os.read(pipe, 65536)
     except BlockingIOError:
         return b""
-
-
-def kill_marked(directory: str) -> None:
-    """End every process that carries an attempt's mark: without a sandbox the kernel does not do it for us."""
-    mark = f"{MARK}={directory}".encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(entry.name), signal.SIGKILL)

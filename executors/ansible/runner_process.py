@@ -45,7 +45,6 @@ def main() -> None:
         extravars=order["variables"],
         envvars={"PATH": order["path"]},
         settings={"suppress_ansible_output": True, "pexpect_timeout": 1},
-        cmdline="--check" if order["check"] else None,
         ident=IDENT,
         quiet=True,
         suppress_env_files=True,

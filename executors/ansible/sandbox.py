@@ -19,6 +19,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from executors.ansible.attempt import MARK
+
 ETC = (
     "passwd",
     "group",
@@ -33,7 +35,6 @@ ETC = (
 )
 SHARED = settings.BASE_DIR / "playbooks" / "plugins"  # for catalogues of other folders too
 NOBODY = "65534"
-MARK = "MERGEYARD_ATTEMPT"  # in the environment of every process of a play that is not contained
 CALLBACKS = "ansible_runner/display_callback/callback"
 
 

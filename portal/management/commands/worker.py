@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from executors import queues
+from executors.ansible.attempt import sweep
 from executors.ansible.sandbox import containment
 
 
@@ -22,4 +23,5 @@ class Command(BaseCommand):
         if zone not in settings.MERGEYARD_ZONES:
             raise CommandError(f"There is no zone {zone}: MERGEYARD_ZONES names {', '.join(settings.MERGEYARD_ZONES)}.")
         logging.getLogger("executors").info("Worker of zone %s. %s", zone, containment().sentence)
+        sweep(settings.MERGEYARD_ATTEMPTS_DIR)
         queues.serve(zone, burst=options["burst"])
