@@ -45,7 +45,7 @@ def test_without_namespaces_it_runs_uncontained_and_says_so(yard, settings):
     run = Run.objects.get()
     assert (run.state, run.contained) == ("succeeded", False)
     assert run.containment == "Not contained: MERGEYARD_CONTAINMENT is off."
-    assert yard.events(run)[0].text == run.containment
+    assert yard.events(run)[0].text == f"Attempt 1 on worker {run.worker}. {run.containment}"
 
 
 @pytest.mark.parametrize("containment", ["auto", "off"])
