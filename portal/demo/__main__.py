@@ -34,7 +34,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options, screen = arguments(), Screen()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     started: list[playbook_servers.Server] = []
     try:
         home = Home.open(options.home.resolve(), port=options.port, reset=options.reset)

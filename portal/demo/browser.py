@@ -42,7 +42,8 @@ class Person:
 
     @property
     def page(self) -> Tag:
-        return self.browser.page
+        page: Tag = self.browser.page
+        return page
 
     def start_request(self) -> str:
         """A new draft; returns its path, /changes/<number>/."""

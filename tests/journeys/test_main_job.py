@@ -57,11 +57,8 @@ def add(page: Page, *, kind: str, system: str, name: str) -> None:
 
 
 def pick(page: Page, field: str, value: str) -> None:
-    """Choose in a picker as with the keyboard: type, then Enter."""
-    box = page.locator(f"[id='{field}'] + .ts-wrapper input")
-    box.fill(value)
-    expect(page.locator(".ts-dropdown .option", has_text=value).first).to_be_visible()
-    box.press("Enter")
+    page.locator(f"[id='{field}-ts-control']").click()
+    page.locator(".ts-dropdown [role=option]", has_text=value).first.click()
 
 
 def saved(page: Page) -> None:
