@@ -21,7 +21,7 @@ from changes.repository.snapshots import catalog_digest, changed, snapshot
 from changes.snapshot import Snapshot
 from changes.states import ChangeRequestState, Decision
 
-KEPT = 256
+KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)

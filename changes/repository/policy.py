@@ -10,15 +10,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_FILE_BYTES = 1_000_000
 MAX_CHANGED_FILES = 20_000
 MAX_COMMITS = 2_000
+MAX_TREE_BYTES = 32_000_000
+MAX_DEPTH = 5
 MAX_PROBLEMS = 10
 REGULAR = "100644"
-GONE = "000000"
+FOLDER = "040000"
 ZERO = "0" * 40
 
 MAIN = "refs/heads/main"
@@ -29,7 +31,12 @@ _PATH = re.compile(
     rf"|resources/{_SLUG}/{_SLUG}/[A-Z][A-Za-z0-9]{{0,62}}/{_SLUG}\.yml",
     re.ASCII,
 )
-_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "an executable file"}
+_MODES = {
+    FOLDER: "a folder nested too deep",
+    "120000": "a symbolic link",
+    "160000": "a submodule",
+    "100755": "an executable file",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +91,63 @@ def printable(path: bytes) -> str:
     return "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in path)
 
 
-def raw_entries(output: Iterable[bytes]) -> Iterator[Entry]:
-    """The entries that `git diff-tree --raw -c -z` names, at their new side. Deletions are left out."""
-    fields = iter(output)
-    for head in fields:
-        if not head.startswith(b":"):
+class Objects:
+    """Trees read one by one through `git cat-file --batch`: nothing is unfolded before it is asked for."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(["git", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> "Objects":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def tree(self, name: str) -> dict[bytes, tuple[str, str]]:
+        """The entries of a tree (an id, or `<commit>^{tree}`): name to mode and id. Raises TooLarge."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(name.encode("ascii") + b"\n")
+        self._process.stdin.flush()
+        header = self._process.stdout.readline().split()
+        if len(header) != 3 or header[1] != b"tree":
+            raise OSError(f"git cat-file: {name} is not a tree")
+        size = int(header[2])
+        if size > MAX_TREE_BYTES:
+            raise TooLarge
+        return dict(_tree_entries(self._process.stdout.read(size + 1)[:size]))
+
+
+class TooLarge(Exception):
+    """A folder with more entries than anybody could mean."""
+
+
+def _tree_entries(data: bytes) -> Iterator[tuple[bytes, tuple[str, str]]]:
+    """Git's format of a tree: mode, space, name, NUL, twenty bytes of id."""
+    at = 0
+    while at < len(data):
+        space = data.index(b" ", at)
+        end = data.index(b"\0", space)
+        yield data[space + 1 : end], (data[at:space].decode("ascii").zfill(6), data[end + 1 : end + 21].hex())
+        at = end + 21
+
+
+def new_entries(
+    objects: Objects, tree: str, parents: list[str], *, prefix: bytes = b"", depth: int = 1
+) -> Iterator[Entry]:
+    """Every file of a tree that no parent has at the same path with the same content. Deletions are left out."""
+    known = [objects.tree(parent) for parent in parents]
+    for name, (mode, blob) in objects.tree(tree).items():
+        there = [entries[name] for entries in known if name in entries]
+        if (mode, blob) in there:
             continue
-        parents = len(head) - len(head.lstrip(b":"))
-        columns = head.lstrip(b":").decode("ascii").split(" ")
-        path = next(fields, b"")
-        mode, blob = columns[parents], columns[parents + 1 + parents]
-        if mode != GONE:
+        path = prefix + name
+        if mode != FOLDER or depth >= MAX_DEPTH:
             yield Entry(printable(path), mode, blob)
-
-
-def _split(stream: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for chunk in stream:
-        *whole, rest = (rest + chunk).split(b"\0")
-        yield from whole
-    if rest:
-        yield rest
+        else:
+            folders = [other for kind, other in there if kind == FOLDER]
+            yield from new_entries(objects, blob, folders, prefix=path + b"/", depth=depth + 1)
 
 
 def _git(*arguments: str, stdin: str = "") -> str:
@@ -114,39 +157,34 @@ def _git(*arguments: str, stdin: str = "") -> str:
     return done.stdout
 
 
-def pushed_entries(commits: list[str]) -> Iterator[Entry]:
-    """Every file that these commits bring, commit by commit, streamed: a tree bomb is not unfolded in memory."""
-    command = ["git", "diff-tree", "--stdin", "-r", "-c", "-z", "--root", "--raw", "--no-renames", "--no-commit-id",
-               "--full-index", "--no-ext-diff"]  # fmt: skip
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write("".join(f"{sha}\n" for sha in commits).encode())
-            process.stdin.close()
-            descriptor = process.stdout.fileno()
-            yield from raw_entries(_split(iter(lambda: os.read(descriptor, 65536), b"")))
-        finally:
-            process.kill()
-
-
 def problems_of_push(new: str) -> list[str]:
     """Why the commits that lead to `new` may not come in. Stops early when there is a lot."""
-    commits = _git("rev-list", f"--max-count={MAX_COMMITS + 1}", new, "--not", "--all").split()
-    if len(commits) > MAX_COMMITS:
+    listed = _git("rev-list", f"--max-count={MAX_COMMITS + 1}", "--parents", new, "--not", "--all").splitlines()
+    if len(listed) > MAX_COMMITS:
         return [f"The push has more than {MAX_COMMITS:,} new commits: push them in several parts or squash them."]
-    if _git("rev-parse", "--verify", "--quiet", "--end-of-options", MAIN) and not _shares_history(new):
+    if not _shares_history(new):
         return ["The branch has no commit in common with main: begin it with `git switch -c my-change origin/main`."]
     problems: list[str] = []
     paths: dict[str, str] = {}
-    for count, entry in enumerate(pushed_entries(commits), start=1):
-        problems += problems_of_entry(entry)
-        paths[entry.blob] = entry.path
-        if count > MAX_CHANGED_FILES:
-            problems.append(f"The push changes more than {MAX_CHANGED_FILES:,} files: split it.")
-        if len(problems) >= MAX_PROBLEMS or count > MAX_CHANGED_FILES:
-            return problems
+    try:
+        for count, entry in enumerate(pushed_entries(listed), start=1):
+            problems += problems_of_entry(entry)
+            paths[entry.blob] = entry.path
+            if count > MAX_CHANGED_FILES:
+                return [*problems, f"The push changes more than {MAX_CHANGED_FILES:,} files: split it."]
+            if len(problems) >= MAX_PROBLEMS:
+                return problems
+    except TooLarge:
+        return [*problems, "A folder of this push has too many files: split it."]
     return problems + problems_of_sizes(paths)
+
+
+def pushed_entries(listed: list[str]) -> Iterator[Entry]:
+    """Every file that these commits bring (each a line with its parents), commit by commit."""
+    with Objects() as objects:
+        for line in listed:
+            commit, *parents = (f"{sha}^{{tree}}" for sha in line.split())
+            yield from new_entries(objects, commit, parents)
 
 
 def problems_of_sizes(paths: dict[str, str]) -> list[str]:

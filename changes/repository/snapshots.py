@@ -12,7 +12,7 @@ from changes.kinds import Catalog
 from changes.repository.objects import Repository
 from changes.snapshot import Snapshot
 
-KEPT = 16
+KEPT = 8
 
 _Key = tuple[str, str, str]
 _kept: OrderedDict[_Key, Snapshot] = OrderedDict()

@@ -4,7 +4,7 @@ Split by verb: drafts (compose and propose), branches (pushes and updates), deci
 merging, reverting.
 """
 
-from changes.workflow.branches import catch_up, received_push, record_push, refused_refs, update_branch
+from changes.workflow.branches import catch_up, finish_intents, received_push, record_push, refused_refs, update_branch
 from changes.workflow.decisions import approve, comment, reject, withdraw
 from changes.workflow.drafts import (
     describe,
@@ -16,7 +16,7 @@ from changes.workflow.drafts import (
     start_draft,
     stop_revising,
 )
-from changes.workflow.merging import finish_intents, merge
+from changes.workflow.merging import merge
 from changes.workflow.people import Refused, may_edit
 from changes.workflow.reverting import revert
 

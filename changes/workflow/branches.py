@@ -16,7 +16,7 @@ from changes.repository.objects import ZERO
 from changes.review import evaluate
 from changes.states import ChangeRequestState
 from changes.workflow.drafts import moved_to
-from changes.workflow.merging import settle_merges
+from changes.workflow.merging import finish_merges, settle_merges
 from changes.workflow.people import (
     MERGEYARD,
     Refused,
@@ -154,13 +154,23 @@ def update_branch(change_request: ChangeRequest, user: User) -> None:
     moved_to(change_request, base=main, head=head, who=None, why=f"{person(user).name} updated the branch with main")
 
 
+def finish_intents() -> bool:
+    """Complete or drop what a crash left: merges that were begun, branches that moved and were not recorded."""
+    worked = finish_merges()
+    return catch_up() or worked
+
+
 def catch_up() -> bool:
     """Record what moved in git while nobody could write it down: pushes by their notes, then branches of the portal."""
     repository = state()
-    heads = repository.branches()
+    if not repository.exists():
+        return False
+    requests = ChangeRequest.objects.filter(state=ChangeRequestState.OPEN).select_related("requester")
+    heads = {request.pk: repository.head(ref_of(request.branch)) for request in requests}
+    # A push is noted before its ref moves: what is ahead of its row after this is a commit of the portal itself.
     worked = _record_noted_pushes(repository)
-    for request in ChangeRequest.objects.filter(state=ChangeRequestState.OPEN).select_related("requester"):
-        head = heads.get(request.branch)
+    for request in requests.all():
+        head = heads.get(request.pk)
         if head is None or head == request.head or repository.contains(request.head, head):
             continue
         remember_editors(request, hands_on(repository.new_commits(head, [request.head, repository.main()])))

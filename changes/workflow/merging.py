@@ -120,7 +120,7 @@ def _close(intent: MergeIntent) -> None:
         )
 
 
-def finish_intents() -> bool:
+def finish_merges() -> bool:
     """Complete merges whose commit main has, drop the others. Does nothing while somebody alive is merging."""
     if not MergeIntent.objects.filter(state=IntentState.OPEN).exists():
         return False

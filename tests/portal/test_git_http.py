@@ -94,7 +94,7 @@ class Clone:
         self.run("config", "user.name", user.title())
         self.run("config", "user.email", f"{user}@office.example")
 
-    def run(self, *arguments, cwd=None, check=True):
+    def run(self, *arguments, cwd=None, check=True, stdin=None):
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder.parent),
@@ -102,8 +102,9 @@ class Clone:
             "GIT_CONFIG_NOSYSTEM": "1",
         }
         done = subprocess.run(
-            ["git", *arguments], cwd=cwd or self.folder, env=environment, capture_output=True, text=True, check=False
-        )
+            ["git", *arguments], cwd=cwd or self.folder, env=environment, input=stdin, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
         assert done.returncode == 0 or not check, done.stderr
         return done
 
@@ -287,6 +288,56 @@ def test_what_a_later_commit_takes_away_again_is_refused_as_well(clone):
     (rita.folder / "resources/payments/shelf-test/Box/link.yml").unlink()
     rita.commit()
     assert "is a symbolic link" in rita.push("change/bad", check=False).stderr
+
+
+def test_merges_made_by_hand_are_taken_and_what_they_add_themselves_is_looked_at(server, clone, branch):
+    rita = clone("rita")
+    rita.run("checkout", "-q", "-b", "side")
+    rita.write(REFUNDS, box(5))
+    rita.commit("Side")
+    rita.run("checkout", "-q", "main")
+    rita.write("README.md", "Ours\n")
+    rita.commit("Ours")
+    rita.run("merge", "-q", "--no-ff", "-m", "Both", "side")
+    rita.push(branch)
+    assert request_of(server, branch)["title"] in ("Side", "Ours")
+    rita.run("checkout", "-q", "side")
+    rita.write("README.md", "Theirs\n")
+    rita.commit("Theirs")
+    rita.run("checkout", "-q", "main")
+    rita.run("merge", "-q", "--no-commit", "side", check=False)
+    (rita.folder / "README.md").unlink()
+    (rita.folder / "README.md").symlink_to("/etc/passwd")
+    rita.commit("An evil merge")
+    assert "README.md: is a symbolic link" in rita.push(branch, check=False).stderr
+
+
+def test_a_tree_that_unfolds_to_a_billion_files_is_refused_at_once(clone):
+    rita = clone("rita")
+    blob = rita.run("hash-object", "-w", "mergeyard.yml").stdout.strip()
+    entry, kind = blob, "100644 blob"
+    for _ in range(9):
+        lines = "".join(f"{kind} {entry}\tf{number}\n" for number in range(10))
+        entry, kind = rita.run("mktree", stdin=lines).stdout.strip(), "040000 tree"
+    commit = rita.run("commit-tree", entry, "-p", "HEAD", "-m", "Boom").stdout.strip()
+    refused = rita.push("refs/heads/change/boom", source=commit, check=False)
+    assert refused.returncode != 0
+    assert "f0/f0/f0/f0/f0: is a folder nested too deep" in refused.stderr
+
+
+def test_no_hook_or_setting_of_the_repository_itself_is_obeyed(server, clone, branch, tmp_path):
+    marker = tmp_path / "marker"
+    hook = server.home / "state.git" / "hooks" / "post-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {marker}\n")
+    hook.chmod(0o755)
+    rita = clone("rita")
+    rita.write(REFUNDS, box(5))
+    rita.commit()
+    rita.push(branch)
+    hook.unlink()
+    assert request_of(server, branch)["state"] == "open"
+    assert not marker.exists()
 
 
 def test_a_history_without_main_is_refused(clone):
