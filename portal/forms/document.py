@@ -24,8 +24,8 @@ DEPENDS_ON: Schema = {
 EXPIRES: Schema = {
     "type": "string",
     "format": "date",
-    "title": "Ends on",
-    "description": "Leave empty for as long as it is needed; on that day Mergeyard opens the request to delete it.",
+    "title": "Needed until",
+    "description": "The day until which it is needed. Leave it empty if there is no such day.",
 }
 
 

@@ -188,7 +188,7 @@ class Desk:
 
     @cached_property
     def parsed(self) -> tuple[dict[str, Json] | None, tuple[Problem, ...]]:
-        return parse(self.selected) if self.selected else (None, ())
+        return (None, ()) if self.selected is None or self.selected.delete else parse(self.selected)
 
     @property
     def exists(self) -> bool:
@@ -252,7 +252,9 @@ class Desk:
 
     def _missing_secrets(self) -> list[Said]:
         """The required secrets for which no place is given."""
-        document = self.parsed[0] or {}
+        document = self.parsed[0]
+        if document is None:
+            return []
         written = document.get("secrets")
         given = written if isinstance(written, dict) else {}
         needed = self.kind.secrets.items() if self.kind else ()

@@ -270,7 +270,7 @@
       if (select.tomselect || !window.TomSelect) continue;
       const label = select.labels && select.labels[0];
       const picker = new TomSelect(select, {
-        allowEmptyOption: true, maxOptions: 500, controlInput: undefined,
+        allowEmptyOption: true, maxOptions: 500,
         render: { option: (data, escape) => `<div>${escape(data.text)}</div>`, item: (data, escape) => `<div>${escape(data.text)}</div>` },
         onChange: () => select.dispatchEvent(new Event("input", { bubbles: true })),
       });
