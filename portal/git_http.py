@@ -41,6 +41,7 @@ MAX_HEADERS = 64 * 1024
 IDLE_SECONDS = 300
 ENDING_SECONDS = 10
 AT_ONCE = 16
+CLOSED_PIPE = (BrokenPipeError, ConnectionResetError, RuntimeError)  # the last one is uvloop's word for it
 SERVICES = ("git-upload-pack", "git-receive-pack")
 _PATHS = re.compile(r"/(info/refs|git-upload-pack|git-receive-pack)")
 _FORWARDED = {
@@ -154,12 +155,14 @@ async def _feed(process: asyncio.subprocess.Process, receive: Receive) -> None:
             message = await receive()
         if message["type"] == "http.disconnect":
             raise _Gone
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # git refused early; its answer says why
-            stdin.write(message.get("body", b""))
-            await stdin.drain()
+        with contextlib.suppress(*CLOSED_PIPE):  # git refused early; its answer says why
+            if message.get("body"):
+                stdin.write(message["body"])
+                await stdin.drain()
         if not message.get("more_body", False):
             break
-    stdin.close()
+    with contextlib.suppress(*CLOSED_PIPE):
+        stdin.close()
     while (await receive())["type"] != "http.disconnect":
         pass
     raise _Gone
