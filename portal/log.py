@@ -283,7 +283,8 @@ def page(run: Run, *, before: int = 0, after: int = 0, line: int = 0, size: int 
     folds = fold(lines)
     for one in folds:
         one.open = one.status in ("failed", "changed") or not one.task
-    if folds and lines[-1]["number"] == last and run.is_open:
+    at_end = lines[-1]["number"] == last
+    if at_end and (run.is_open or not any(one.open for one in folds)):
         folds[-1].open = True
     if line:
         for one in folds:
