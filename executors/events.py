@@ -12,7 +12,8 @@ import time
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, connection, transaction
+from django.db import Error as DatabaseError  # also of a connection that was cut
+from django.db import connection, transaction
 from django.utils import timezone
 
 from executors import queues

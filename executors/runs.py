@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseError
+from django.db import connection
 
 from changes.documents import Address, InvalidFile
 from executors import results
@@ -53,7 +54,12 @@ class Keeper:
 
     @property
     def too_late(self) -> bool:
-        return self.lost or boot_time() - self.renewed > settings.MERGEYARD_RENEW_WITHIN_SECONDS
+        return self.lost or self.silence > settings.MERGEYARD_RENEW_WITHIN_SECONDS
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the lease was last renewed."""
+        return boot_time() - self.renewed
 
     def stop(self) -> None:
         self._stop.set()
@@ -178,7 +184,8 @@ class _Run:
                 writer.abandon()
             ending = play.wait()
         if self.keeper.too_late or writer.stale:
-            raise Stale(f"the lease of run {self.claim.run.pk} was lost and its play was ended")
+            how = "was taken over" if self.keeper.lost or writer.stale else f"is {self.keeper.silence:.0f} seconds old"
+            raise Stale(f"the lease of run {self.claim.run.pk} {how}, so its play was ended")
         return ending
 
     def _must_end(self, writer: EventWriter, seconds: float) -> str:
