@@ -188,6 +188,27 @@
     else if ((key === "ArrowUp" || key === "k") && (key === "k" || event.target === body || event.target.matches("[data-row], main")) && step(-1)) event.preventDefault();
   });
 
+  /* Parts that look again by themselves: never while hidden, never under a person's hands, never for nothing */
+  const drawn = new Map();
+  const plain = (html) => html.replace(/(name="csrfmiddlewaretoken" value=")[^"]*/g, "$1").replace(/(<time[^>]*>)[^<]*/g, "$1").trim();
+  const inUse = (part) => (part.contains(document.activeElement) && document.activeElement !== body) || $("details.menu[open]", part);
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.elt;
+    if (part.id && /every/.test(part.getAttribute("hx-trigger")) && (document.hidden || inUse(part))) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const answered = event.detail.xhr.responseURL;
+    if (answered && new URL(answered).pathname === "/login/" && location.pathname !== "/login/") {
+      event.detail.shouldSwap = false;
+      toast("You are signed out. Sign in in another tab, then go on here.");
+      return;
+    }
+    const part = event.detail.elt;
+    if (!part.id || !/every/.test(part.getAttribute("hx-trigger"))) return;
+    const now = plain(event.detail.xhr.responseText);
+    if (drawn.get(part.id) === now || inUse(part)) event.detail.shouldSwap = false;
+    drawn.set(part.id, now);
+  });
   document.addEventListener("htmx:afterSettle", (event) => times(event.target));
   document.addEventListener("htmx:responseError", (event) => toast(event.detail.xhr.status === 403 ? "You are signed out, or this is not yours to do. Reload the page." : "The server did not answer as it should. Try again."));
   document.addEventListener("htmx:sendError", () => toast("The server does not answer. Check your connection."));

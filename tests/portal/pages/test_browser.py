@@ -199,6 +199,19 @@ def test_approving_and_commenting_need_no_script(site, person):
     expect(page.locator(".timeline")).to_contain_text("One of them, for now.")
 
 
+def test_an_update_never_takes_away_what_is_being_typed(site, person):
+    page = person(site, "rita")
+    page.goto(f"/changes/{site.numbers['waiting']}/")
+    page.click("[aria-label='More actions']")
+    page.fill("#why-withdraw", "Not needed")
+    page.evaluate("document.body.dispatchEvent(new Event('mergeyard:hint'))")
+    page.wait_for_timeout(500)
+    expect(page.locator("#why-withdraw")).to_have_value("Not needed")
+    page.locator("h1").click()
+    with page.expect_response("**/?part=head*"):
+        page.evaluate("document.activeElement.blur(); document.body.dispatchEvent(new Event('mergeyard:hint'))")
+
+
 def test_times_are_in_the_readers_zone(site, person):
     page = person(site, "olga", timezone_id="Asia/Tokyo", locale="en-GB")
     page.goto("/history/")
