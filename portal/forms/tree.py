@@ -97,6 +97,16 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a field stands, and as what."""
+
+    name: str
+    path: str
+    widget: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     """One drawing of one document: where choices come from, and what is to be said at which place."""
 
@@ -115,30 +125,29 @@ class Drawing:
         widget = widget_of(schema)
         if not fits(widget, value):
             widget = "yaml"
-        if widget == "object":
-            return self._group(schema, name, path, required, widget, self._properties(schema, value, name, path))
-        if widget == "list":
-            return self._group(schema, name, path, required, widget, self._items(schema, value, name, path))
-        if widget == "map":
-            return self._group(schema, name, path, required, widget, self._entries(schema, value, name, path))
+        place = Place(name, path, widget, required)
         if widget in SCALARS:
-            return self._scalar(schema, value, name, path, required, widget)
-        return self._group(schema, name, path, required, "yaml", ())
+            return self._scalar(schema, value, place)
+        if widget == "object":
+            return self._group(schema, place, self._properties(schema, value, place))
+        if widget == "list":
+            return self._group(schema, place, self._items(schema, value, place))
+        return self._group(schema, place, self._entries(schema, value, place) if widget == "map" else ())
 
-    def _properties(self, schema: Schema, value: Typed | Missing, name: str, path: str) -> tuple[Field, ...]:
+    def _properties(self, schema: Schema, value: Typed | Missing, place: Place) -> tuple[Field, ...]:
         given = value if isinstance(value, dict) else {}
         return tuple(
             self.draw(
                 each.schema,
                 given.get(key, MISSING),
-                name=f"{name}.{key}",
-                path=f"{path}.{key}",
+                name=f"{place.name}.{key}",
+                path=f"{place.path}.{key}",
                 required=each.required,
             )
             for key, each in properties(schema, plain(given), self.root).items()
         )
 
-    def _items(self, schema: Schema, value: Typed | Missing, name: str, path: str) -> tuple[Field, ...]:
+    def _items(self, schema: Schema, value: Typed | Missing, place: Place) -> tuple[Field, ...]:
         rows: list[Json] = list(value) if isinstance(value, list) else []
         if not rows and schema.get("minItems"):
             rows = [BLANK]
@@ -147,66 +156,56 @@ class Drawing:
         at = 0
         for number, each in enumerate(rows):
             blank = isinstance(each, Blank)
-            drawn.append(
-                self._row(
-                    items, MISSING if blank else each, f"{name}.{number}", f"{path}.{'' if blank else at}", number
-                )
-            )
+            name, path = f"{place.name}.{number}", f"{place.path}.{'' if blank else at}"
+            row = self.draw(items, MISSING if blank else each, name=name, path=path)
+            drawn.append(as_row(row, number))
             at += not blank
         return tuple(drawn)
 
-    def _row(self, schema: Schema, value: Typed | Missing, name: str, path: str, number: int, key: str = "") -> Field:
-        drawn = self.draw(schema, value, name=name, path=path)
-        return replace(drawn, row=str(number), key=key, title=drawn.title or f"Entry {number + 1}")
-
-    def _entries(self, schema: Schema, value: Typed | Missing, name: str, path: str) -> tuple[Field, ...]:
+    def _entries(self, schema: Schema, value: Typed | Missing, place: Place) -> tuple[Field, ...]:
         values = map_values(schema) or {}
         pairs = value if isinstance(value, Pairs) else list(value.items()) if isinstance(value, dict) else []
         if not pairs and schema.get("minProperties"):
             pairs = [("", BLANK)]
         drawn: list[Field] = []
         for number, (key, each) in enumerate(pairs):
-            stem = f"{name}.{number}"
-            row = self._row(
-                values, MISSING if isinstance(each, Blank) else each, f"{stem}.value", f"{path}.{key}", number, key
-            )
-            drawn.append(replace(row, key_errors=self.errors.get(f"{stem}.key", ())))
+            stem = f"{place.name}.{number}"
+            typed = MISSING if isinstance(each, Blank) else each
+            row = as_row(self.draw(values, typed, name=f"{stem}.value", path=f"{place.path}.{key}"), number)
+            drawn.append(replace(row, key=key, key_errors=self.errors.get(f"{stem}.key", ())))
         return tuple(drawn)
 
-    def _group(
-        self, schema: Schema, name: str, path: str, required: bool, widget: str, children: tuple[Field, ...]
-    ) -> Field:
+    def _group(self, schema: Schema, place: Place, children: tuple[Field, ...]) -> Field:
         return Field(
-            name=name,
-            path=path,
-            widget=widget,
-            title=str(schema.get("title") or titled(name)),
+            name=place.name,
+            path=place.path,
+            widget=place.widget,
+            title=str(schema.get("title") or titled(place.name)),
             help=str(schema.get("description", "")),
-            required=required,
+            required=place.required,
             default=_listed(schema.get("default")),
             children=children,
-            errors=self.errors.get(path, ()),
-            fixed=self.fixed.get(path, ""),
+            errors=self.errors.get(place.path, ()),
+            fixed=self.fixed.get(place.path, ""),
             hint=count_hint(schema),
-            key_options=_key_options(schema) if widget == "map" else (),
+            key_options=_key_options(schema) if place.widget == "map" else (),
         )
 
-    def _scalar(
-        self, schema: Schema, value: Typed | Missing, name: str, path: str, required: bool, widget: str
-    ) -> Field:
+    def _scalar(self, schema: Schema, value: Typed | Missing, place: Place) -> Field:
+        path, widget = place.path, place.widget
         text = shown(schema, value)
         default = text_of(schema["default"]) if "default" in schema else self.lent.get(path, "")
-        required = required and not default
+        required = place.required and not default
         options = self._options(schema, text, widget, required=required, default=default)
         if widget == "choice":
             widget = "radio" if len(options) <= RADIOS else "select"
         examples = _examples(schema)
         was = self.base.get(path, "") if self.base is not None else ""
         return Field(
-            name=name,
+            name=place.name,
             path=path,
             widget=widget,
-            title=str(schema.get("title") or titled(name)),
+            title=str(schema.get("title") or titled(place.name)),
             help=str(schema.get("description", "")),
             unit=str(schema.get("x-unit", "")),
             required=required,
@@ -237,6 +236,10 @@ class Drawing:
         if text and widget != "suggest" and text not in [option.value for option in found]:
             found.append(Option(text, text, "not one of the choices"))
         return tuple(found)
+
+
+def as_row(drawn: Field, number: int) -> Field:
+    return replace(drawn, row=str(number), title=drawn.title or f"Entry {number + 1}")
 
 
 def titled(name: str) -> str:

@@ -295,7 +295,7 @@ VERBS = {
 
 
 def suggested_title(plan: Plan) -> str:
-    """A title that says what the plan does: Create orders on kafka-prod; Change 3 resources on kafka-prod, pg-prod."""
+    """A title that says what the plan does: Create orders on queues-prod; Change 3 resources on two systems."""
     if not plan.items:
         return ""
     operations = {item.operation for item in plan.items}
@@ -313,7 +313,7 @@ def suggested_title(plan: Plan) -> str:
 
 
 def lower_first(text: str) -> str:
-    """A title within a sentence; PostgreSQL and API keep their capitals."""
+    """A title within a sentence; names like IPv6 keep their capitals."""
     return text if any(letter.isupper() for letter in text.split(" ")[0][1:]) else text
 
 
