@@ -166,31 +166,21 @@ def person(user: User | str | None) -> SafeString:
 
 
 # What hides in a text: controls, zero-width and bidirectional marks, byte order mark, odd spaces, tags.
-_ODD_RANGES = (
-    (0x00, 0x08), (0x0B, 0x1F), (0x7F, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160),
-    (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x3000, 0x3000),
-    (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0xE0000, 0xE0FFF),
-)  # fmt: skip
-
-
-def is_odd(character: str) -> bool:
-    point = ord(character)
-    return any(first <= point <= last for first, last in _ODD_RANGES)
+_ODD = re.compile(
+    "([\x00-\x08\x0b-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    "\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff])"
+)
 
 
 @register.filter
 def visible(text: object) -> SafeString:
     """The text with characters that a reader cannot see drawn as their code point; everything is escaped."""
-    parts: list[tuple[str, str]] = []
-    plain = ""
-    for character in str(text):
-        if is_odd(character):
-            parts.append((plain, f"U+{ord(character):04X}"))
-            plain = ""
-        else:
-            plain += character
-    marked = format_html_join("", '{}<span class="odd" title="A character that cannot be seen">{}</span>', parts)
-    return format_html("{}{}", marked, plain)
+    plain, *rest = _ODD.split(str(text))
+    if not rest:
+        return format_html("{}", plain)
+    marked = [(f"U+{ord(odd):04X}", after) for odd, after in zip(rest[::2], rest[1::2], strict=True)]
+    drawn = '<span class="odd" title="A character that cannot be seen">{}</span>{}'
+    return format_html("{}{}", plain, format_html_join("", drawn, marked))
 
 
 @register.filter
