@@ -126,7 +126,7 @@ class Edit(models.Model):
     change_request = models.ForeignKey(ChangeRequest, on_delete=models.CASCADE, related_name="edits")
     path = models.CharField(max_length=400)
     text = models.TextField(blank=True)
-    delete = models.BooleanField(default=False)
+    deletes = models.BooleanField(default=False)
     base_blob = models.CharField(max_length=40, blank=True)  # the blob the edit started from; empty: a new file
     position = models.PositiveIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)

@@ -80,7 +80,7 @@ def evaluate_draft(change_request: ChangeRequest) -> Review:
     main = repository.main()
     rules = snapshot(repository, main, folders)
     edits = list(change_request.edits.all())
-    changes = {edit.path: None if edit.delete else edit.text.encode() for edit in edits}
+    changes = {edit.path: None if edit.deletes else edit.text.encode() for edit in edits}
     head = changed(repository, rules, changes, catalog=folders)
     paths = [path for path in changes if rules.files.get(path) != head.files.get(path)]
     plan = make_plan(rules, head, paths, folders)
@@ -100,7 +100,7 @@ def is_stale(edit: Edit, main: Snapshot) -> bool:
     now = main.files.get(edit.path, "")
     if now == edit.base_blob:
         return False
-    wanted = "" if edit.delete else Repository.hash_blob(edit.text.encode())
+    wanted = "" if edit.deletes else Repository.hash_blob(edit.text.encode())
     return now != wanted
 
 

@@ -87,7 +87,8 @@ class WorkItem(models.Model):
                 fields=["system", "position", "wave"],
                 condition=models.Q(state__in=["waiting", "queued", "running", "asking"]),
                 name="open_items_of_system",
-            )
+            ),
+            models.Index(fields=["system", "id"], name="items_of_system"),
         ]
 
     def move(self, after: str, *, who: User | None = None, why: str = "", **fields: Any) -> None:

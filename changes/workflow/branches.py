@@ -107,7 +107,7 @@ def _carry_into_revision(repository: Repository, request: ChangeRequest, head: s
     for path, (_, new) in repository.diff(request.head, head).items():
         before = repository.read(request.head, path)
         edit = edits.get(path)
-        if edit is not None and (None if edit.delete else edit.text.encode()) != before:
+        if edit is not None and (None if edit.deletes else edit.text.encode()) != before:
             continue
         text = repository.read_blob(new).decode("utf-8", "replace") if new else ""
         Edit.objects.update_or_create(
@@ -115,7 +115,7 @@ def _carry_into_revision(repository: Repository, request: ChangeRequest, head: s
             path=path,
             defaults={
                 "text": text,
-                "delete": new is None,
+                "deletes": new is None,
                 "base_blob": repository.blob_at(base, path) or "",
                 "updated_at": timezone.now(),
             },

@@ -49,8 +49,8 @@ def put_edit(change_request: ChangeRequest, user: User, path: str, text: str, de
         raise Refused(f"{path}: a file may have at most {MAX_TEXT:,} bytes: split it.")
     known = change_request.edits.filter(path=path).first()
     if known is not None:
-        Edit.objects.filter(pk=known.pk).update(text=text, delete=delete, updated_at=timezone.now())
-        known.text, known.delete = text, delete
+        Edit.objects.filter(pk=known.pk).update(text=text, deletes=delete, updated_at=timezone.now())
+        known.text, known.deletes = text, delete
         return known
     last = change_request.edits.aggregate(last=models.Max("position"), count=models.Count("id"))
     if last["count"] >= MAX_EDITS:
@@ -60,7 +60,7 @@ def put_edit(change_request: ChangeRequest, user: User, path: str, text: str, de
         edit, _ = Edit.objects.update_or_create(
             change_request=change_request,
             path=path,
-            defaults={"text": text, "delete": delete, "base_blob": base, "position": (last["last"] or 0) + 1},
+            defaults={"text": text, "deletes": delete, "base_blob": base, "position": (last["last"] or 0) + 1},
         )
         if user.pk != change_request.requester_id:
             remember_editors(change_request, [user])
@@ -95,7 +95,7 @@ def revise(change_request: ChangeRequest, user: User) -> None:
             change_request=change_request,
             path=path,
             text=_text(repository, new),
-            delete=new is None,
+            deletes=new is None,
             base_blob=old or "",
             position=position,
         )
@@ -184,7 +184,7 @@ def _changes(repository: Repository, main: str, edits: list[Edit]) -> dict[str, 
                 f"{edit.path} was changed on main since you began. Open the file in compose, which shows main's text, "
                 "and decide what it should say."
             )
-    wanted = {edit.path: None if edit.delete else edit.text.encode() for edit in edits}
+    wanted = {edit.path: None if edit.deletes else edit.text.encode() for edit in edits}
     return {
         path: content
         for path, content in wanted.items()

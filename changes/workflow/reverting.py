@@ -45,5 +45,5 @@ def _undone(repository: Repository, merge_commit: str, main: str) -> tuple[list[
         if now != new:
             changed_since.append(path)
         text = repository.read_blob(old).decode("utf-8", "replace") if old else ""
-        edits.append(Edit(path=path, text=text, delete=old is None, base_blob=now or ""))
+        edits.append(Edit(path=path, text=text, deletes=old is None, base_blob=now or ""))
     return edits, changed_since

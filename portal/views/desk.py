@@ -96,7 +96,7 @@ class Desk:
         """Main with the draft's edits on it."""
         return self.main.with_changes(
             {
-                each.path: None if each.delete else (f"draft-{each.pk}-{seen(each)}", each.text.encode())
+                each.path: None if each.deletes else (f"draft-{each.pk}-{seen(each)}", each.text.encode())
                 for each in self.edits
             }
         )
@@ -164,7 +164,7 @@ class Desk:
     def _row(self, edit: Edit) -> Row:
         address = address_of(edit.path)
         known = edit.path in self.main.files
-        operation = Operation.DELETE if edit.delete else Operation.UPDATE if known else Operation.CREATE
+        operation = Operation.DELETE if edit.deletes else Operation.UPDATE if known else Operation.CREATE
         return Row(
             edit=edit,
             address=address,
@@ -188,7 +188,7 @@ class Desk:
 
     @cached_property
     def parsed(self) -> tuple[dict[str, Json] | None, tuple[Problem, ...]]:
-        return (None, ()) if self.selected is None or self.selected.delete else parse(self.selected)
+        return (None, ()) if self.selected is None or self.selected.deletes else parse(self.selected)
 
     @property
     def exists(self) -> bool:

@@ -57,7 +57,7 @@ def add(page: Page, *, kind: str, system: str, name: str) -> None:
 
 
 def pick(page: Page, field: str, value: str) -> None:
-    page.locator(f"[id='{field}-ts-control']").click()
+    page.locator(f"[id='{field}'] + .ts-wrapper .ts-control").click()
     page.locator(".ts-dropdown [role=option]", has_text=value).first.click()
 
 

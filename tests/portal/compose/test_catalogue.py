@@ -64,4 +64,4 @@ def test_a_resource_page_starts_a_change_of_it(rita):
     assert rita.draft.edits.get().path == path
     assert answer.url.endswith(f"/compose/{rita.draft.edits.get().pk}/")
     rita.client.post(f"/compose/?delete={path}")
-    assert rita.draft.edits.get().delete
+    assert rita.draft.edits.get().deletes

@@ -191,7 +191,7 @@ def test_a_resource_can_be_deleted_and_kept(rita):
     assert "All messages of the topic are lost." in page
     assert "to mend" not in page
     edit = draft.edits.get()
-    assert edit.delete
+    assert edit.deletes
     rita.client.post(f"{rita.address(edit)}remove/")
     assert not draft.edits.exists()
 
