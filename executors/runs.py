@@ -119,6 +119,7 @@ class _Run:
     def __init__(self, claim: Claim, keeper: Keeper, attention: threading.Event) -> None:
         self.claim, self.keeper, self.attention = claim, keeper, attention
         self.reported: dict[str, Result] = {}
+        self.task = ""  # the running one, under which the page shows what its module reports
         self.play: Play | None = None
         self.killed = ""
 
@@ -165,7 +166,7 @@ class _Run:
         self.play = Play(
             attempt,
             order,
-            on_line=lambda sort, task, text: writer.write(sort, task=task, text=text),
+            on_line=lambda sort, task, text: self._line(sort, task, text, writer),
             on_report=lambda report: self._report(report, wanted, writer),
         )
         play = self.play
@@ -198,6 +199,10 @@ class _Run:
             return f"It took longer than {settings.MERGEYARD_RUN_TIMEOUT_SECONDS} seconds and was ended."
         return ""
 
+    def _line(self, sort: str, task: str, text: str, writer: EventWriter) -> None:
+        self.task = task
+        writer.write(sort, task=task, text=text)
+
     def _report(self, report: dict[str, Any], wanted: dict[str, ItemResource], writer: EventWriter) -> None:
         """One line of a resource module: a result and an event. Handed to us by a play, so nothing is believed."""
         row = wanted.get(_long(report.get("path")))
@@ -219,7 +224,7 @@ class _Run:
             message=message,
         )
         fields = ("path", "kind", "status", "changed", "before", "after", "reasons", "message")
-        writer.write("resource", text=message, data={name: masked.get(name) for name in fields})
+        writer.write("resource", task=self.task, text=message, data={name: masked.get(name) for name in fields})
 
     def _end(self, ending: Ending, prepared: Prepared) -> End:
         found = dict(self.reported)
