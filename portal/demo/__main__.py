@@ -18,6 +18,9 @@ from portal.demo.screen import Screen
 from portal.demo.servers import ROOT, start_processes, start_queue, start_systems, stop_all, wait_for_web
 
 
+Layers = list[list[playbook_servers.Server]]  # each layer uses the ones before it
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/demo", description="Mergeyard with six real systems on this machine.")
     parser.add_argument("--once", action="store_true", help="do the main job by itself over HTTP, then stop")
@@ -36,7 +39,7 @@ def main() -> int:
     options, screen = arguments(), Screen()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    started: list[playbook_servers.Server] = []
+    started: Layers = []
     try:
         home = Home.open(options.home.resolve(), port=options.port, reset=options.reset)
         return run(home, options=options, screen=screen, started=started)
@@ -49,22 +52,24 @@ def main() -> int:
         screen.say(f"The demo cannot go on: {error.strerror or error} ({error.filename or options.home}).")
         return 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if started:
             screen.say("Stopping what was started ...")
-            stop_all(reversed(started))
+            for layer in reversed(started):
+                stop_all(layer)
 
 
-def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: list[playbook_servers.Server]) -> int:
+def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Layers) -> int:
     screen.say("Starting Mergeyard and six real systems.")
     queue_port = 0
     if "MERGEYARD_REDIS_URL" not in os.environ:
         with screen.step("Queue") as more:
             queue, queue_port = start_queue(home)
-            started.append(queue)
+            started.append([queue])
             more.append("Valkey, embedded")
     beds = start_systems(content.system_types(), home=home, screen=screen)
-    started.extend(server for bed in beds.values() for server in bed.servers)
+    started.append([server for bed in beds.values() for server in bed.servers])
 
     environment = home.environment(queue_port=queue_port)
     os.environ.update(environment)
@@ -85,7 +90,7 @@ def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: lis
     screen.say(f"           {installation.containment()}")
     with screen.step("Web, workers, controller"):
         processes = start_processes(home, environment)
-        started.extend(processes.values())
+        started.append(list(processes.values()))
         wait_for_web(processes["web"], home)
     with screen.step("First rollout" if first else "Work left from before") as more:
         more.append(installation.wait_for_work(screen))
