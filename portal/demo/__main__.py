@@ -17,7 +17,6 @@ from portal.demo.home import CannotStart, Home
 from portal.demo.screen import Screen
 from portal.demo.servers import ROOT, start_processes, start_queue, start_systems, stop_all, wait_for_web
 
-
 Layers = list[list[playbook_servers.Server]]  # each layer uses the ones before it
 
 
