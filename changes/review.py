@@ -150,6 +150,7 @@ def _evaluated(repository: Repository, main: str, head: str, requester: str) -> 
 
 
 def _review(change_request: ChangeRequest, main: str, head: str, outcome: _Outcome, *, rules: Snapshot) -> Review:
+    merged = change_request.state == ChangeRequestState.MERGED
     seen = seen_rows(change_request)  # read first: what comes in between makes the merge look again
     barred = barred_from_approving(change_request)
     facts = [
@@ -157,6 +158,7 @@ def _review(change_request: ChangeRequest, main: str, head: str, outcome: _Outco
             user=row.user.username, decision="yes" if row.decision == Decision.YES else "no", items=frozenset(row.items)
         )
         for row in change_request.approvals.select_related("user")
+        if merged or row.user.is_active  # who may not sign in any more approves nothing
     ]
     needed = tuple(requirements(outcome.plan, rules=rules, barred=barred, facts=facts))
     return Review(

@@ -32,7 +32,7 @@ def approve(
         items=sorted(wanted),
         base=review.main,
         head=review.head,
-        comment=comment.strip()[:MAX_COMMENT],
+        comment=_storable(comment)[:MAX_COMMENT],
     )
 
 
@@ -52,12 +52,17 @@ def _may_answer(review: Review, user: User, wanted: frozenset[str]) -> None:
         raise Refused(f"You cannot approve {path}: it needs {', '.join(needed)}.")
 
 
+def _storable(text: str) -> str:
+    """Not every database can hold the character NUL."""
+    return text.replace("\0", "").strip()
+
+
 def comment(change_request: ChangeRequest, user: User, text: str) -> Comment:
-    if not text.strip():
+    if not _storable(text):
         raise Refused("Write something first.")
     if len(text) > MAX_COMMENT:
         raise Refused(f"A comment may have at most {MAX_COMMENT:,} characters.")
-    return Comment.objects.create(change_request=change_request, user=user, text=text.strip())
+    return Comment.objects.create(change_request=change_request, user=user, text=_storable(text))
 
 
 def withdraw(change_request: ChangeRequest, user: User, why: str = "") -> None:
@@ -87,6 +92,6 @@ def _close(change_request: ChangeRequest, after: ChangeRequestState, *, user: Us
             ChangeRequest.objects.select_for_update().get(pk=change_request.pk)
             if change_request.intents.filter(state=IntentState.OPEN).exists():
                 raise Refused("It is being merged this moment.")
-            change_request.move(after, who=user, why=why.strip())
+            change_request.move(after, who=user, why=_storable(why))
     except StateConflict as conflict:
         raise Refused("Somebody else was faster: look at the change request again.") from conflict

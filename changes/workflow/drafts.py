@@ -30,13 +30,17 @@ MAX_TEXT = 1_000_000
 
 
 def start_draft(user: User, title: str = "", reason: str = "") -> ChangeRequest:
-    return ChangeRequest.objects.create(requester=user, title=title.strip()[:200], reason=reason.strip())
+    return ChangeRequest.objects.create(requester=user, title=one_line(title), reason=reason.replace("\0", "").strip())
+
+
+def one_line(title: str) -> str:
+    return " ".join(title.replace("\0", "").split())[:200]
 
 
 def describe(change_request: ChangeRequest, user: User, title: str, reason: str) -> None:
     """Set the title and the reason."""
     must_edit(change_request, user)
-    change_request.title, change_request.reason = " ".join(title.split())[:200], reason.strip()
+    change_request.title, change_request.reason = one_line(title), reason.replace("\0", "").strip()
     change_request.save(update_fields=["title", "reason", "updated_at"])
 
 
@@ -47,38 +51,53 @@ def put_edit(change_request: ChangeRequest, user: User, path: str, text: str, de
         raise Refused(problems[0])
     if len(text.encode()) > MAX_TEXT:
         raise Refused(f"{path}: a file may have at most {MAX_TEXT:,} bytes: split it.")
+    if "\0" in text:
+        raise Refused(f"{path}: a text cannot hold the character NUL (U+0000): remove it.")
     known = change_request.edits.filter(path=path).first()
     if known is not None:
-        Edit.objects.filter(pk=known.pk).update(text=text, deletes=delete, updated_at=timezone.now())
+        with transaction.atomic():
+            Edit.objects.filter(pk=known.pk).update(text=text, deletes=delete, updated_at=timezone.now())
+            _has_a_hand_in(change_request, user)
         known.text, known.deletes = text, delete
         return known
     last = change_request.edits.aggregate(last=models.Max("position"), count=models.Count("id"))
     if last["count"] >= MAX_EDITS:
         raise Refused(f"A change request may edit at most {MAX_EDITS:,} files in compose: push a branch instead.")
     base = main_snapshot().files.get(path, "")
+    if delete and not base:
+        raise Refused(f"{path[:200]} is not on the main branch, so there is nothing to delete.")
     with transaction.atomic():
         edit, _ = Edit.objects.update_or_create(
             change_request=change_request,
             path=path,
             defaults={"text": text, "deletes": delete, "base_blob": base, "position": (last["last"] or 0) + 1},
         )
-        if user.pk != change_request.requester_id:
-            remember_editors(change_request, [user])
+        _has_a_hand_in(change_request, user)
     return edit
+
+
+def _has_a_hand_in(change_request: ChangeRequest, user: User) -> None:
+    """Whoever chose what it says never approves it, whoever commits it in the end."""
+    if user.pk != change_request.requester_id:
+        remember_editors(change_request, [user])
 
 
 def rebase_edit(change_request: ChangeRequest, user: User, path: str) -> None:
     """The person has seen main's newer text of this file and keeps their own."""
     must_edit(change_request, user)
     base = main_snapshot().files.get(path, "")
-    if not change_request.edits.filter(path=path).update(base_blob=base):
-        raise Refused(f"{path} is not edited by this change request.")
+    with transaction.atomic():
+        if not change_request.edits.filter(path=path).update(base_blob=base):
+            raise Refused(f"{path} is not edited by this change request.")
+        _has_a_hand_in(change_request, user)
 
 
 def drop_edit(change_request: ChangeRequest, user: User, path: str) -> None:
     """The file shall be as main has it."""
     must_edit(change_request, user)
-    change_request.edits.filter(path=path).delete()
+    with transaction.atomic():
+        change_request.edits.filter(path=path).delete()
+        _has_a_hand_in(change_request, user)
 
 
 def revise(change_request: ChangeRequest, user: User) -> None:

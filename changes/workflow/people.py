@@ -15,6 +15,7 @@ from changes.rights import rights_of
 from changes.states import OPEN_STATES, ChangeRequestState
 
 DOMAIN = "@users.mergeyard.invalid"
+MAX_HEADS = 2_000  # of commits in one push, see repository.policy
 MERGEYARD = Person("Mergeyard", "portal@mergeyard.invalid")
 
 
@@ -71,14 +72,22 @@ def remember_editors(change_request: ChangeRequest, users: Iterable[User]) -> No
 
 
 def hands_on(commits: Iterable[CommitInfo]) -> list[User]:
-    """Authors and committers of commits, as far as they are people of this installation."""
+    """Authors and committers of commits, and whoever brought them in with an earlier request, as far as they are
+    people of this installation: a name in a commit can be anybody's, the pusher of a branch cannot.
+    """
+    commits = list(commits)
+    brought = Q(head__in=[info.sha for info in commits[:MAX_HEADS]])
+    earlier = ChangeRequest.objects.filter(brought).values("pk")
     signers = {signer for info in commits for signer in (info.author, info.committer)} - {MERGEYARD}
     usernames = [s.email.removesuffix(DOMAIN) for s in signers if s.email.endswith(DOMAIN)]
     wanted = Q(username__in=usernames)
     for signer in signers:
         if signer.email and not signer.email.endswith(DOMAIN):
             wanted |= Q(email__iexact=signer.email)
-    return list(User.objects.filter(wanted))
+    wanted |= Q(change_requests__in=earlier) | Q(
+        pk__in=Editor.objects.filter(change_request__in=earlier).values("user")
+    )
+    return list(User.objects.filter(wanted).distinct())
 
 
 def note(change_request: ChangeRequest, *, who: User | None, why: str) -> None:

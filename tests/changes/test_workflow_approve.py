@@ -169,3 +169,53 @@ def test_a_comment_needs_words(office):
     with pytest.raises(Refused, match="Write something"):
         workflow.comment(request, office.sam, "  ")
     assert workflow.comment(request, office.sam, " Nice. ").text == "Nice."
+
+
+def joined_payments(office):
+    """olga, who owns the shelves, is a member of the requesting team too."""
+    change = office.proposed({"teams/payments.yml": "title: Payments\nmembers: [rita, paul, olga]\n"}, by=office.pia)
+    workflow.approve(change, office.piet, "yes", digests(change))
+    workflow.merge(change, office.pia)
+
+
+def test_who_edited_what_somebody_else_then_proposed_cannot_approve_it(office):
+    joined_payments(office)
+    request = office.proposed()
+    workflow.revise(request, office.rita)
+    workflow.put_edit(request, office.olga, REFUNDS, box(6))
+    workflow.propose(request, office.rita)
+    with pytest.raises(Refused, match="had a hand in it"):
+        workflow.approve(request, office.olga, "yes", digests(request))
+
+
+def test_who_took_a_file_out_of_a_request_cannot_approve_the_rest(office):
+    joined_payments(office)
+    other = "resources/payments/shelf-test/Box/other.yml"
+    request = office.proposed({REFUNDS: box(5), other: box(1)})
+    workflow.revise(request, office.rita)
+    workflow.drop_edit(request, office.olga, other)
+    workflow.propose(request, office.rita)
+    with pytest.raises(Refused, match="had a hand in it"):
+        workflow.approve(request, office.olga, "yes", digests(request))
+
+
+def test_an_approval_of_an_account_that_was_closed_since_does_not_count(office):
+    request = office.proposed()
+    office.approved(request)
+    assert evaluate(request).can_merge
+    olga = office.olga
+    olga.is_active = False
+    olga.save()
+    with pytest.raises(Refused, match="Waits for the approval of one of the owners"):
+        workflow.merge(request, office.rita)
+
+
+def test_an_approval_sent_twice_is_one_approval(office):
+    policy = "- id: two\n  approvals: {from: owners, count: 2}\n"
+    change = office.proposed({"policies/two.yml": policy}, by=office.pia)
+    workflow.approve(change, office.piet, "yes", digests(change))
+    workflow.merge(change, office.pia)
+    request = office.proposed()
+    office.approved(request)
+    office.approved(request)
+    assert not evaluate(request).can_merge

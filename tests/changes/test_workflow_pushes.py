@@ -47,6 +47,20 @@ def test_authors_and_committers_are_barred_beside_the_pusher(office, push):
         office.approved(request, by=office.olga)
 
 
+@pytest.mark.parametrize("branch", [BRANCH, "change/other"])
+def test_who_pushed_commits_under_another_name_stays_barred_when_somebody_else_brings_them_again(office, push, branch):
+    """The first request is withdrawn; a colleague pushes the same commits, on the same branch or another."""
+    repository = office.repository
+    _, head = push({REFUNDS: box(5)}, by="nobody")
+    first = workflow.received_push(office.olga, BRANCH, None, head)
+    workflow.withdraw(first, office.olga)
+    if branch != BRANCH:
+        repository.swap_ref(builtin.ref_of(branch), head, None)
+    old, new = push({ORDERS: box(6)}, by="rita", branch=branch)
+    request = workflow.received_push(office.rita, branch, old if branch == BRANCH else None, new)
+    assert barred_from_approving(request) == {"rita", "olga"}
+
+
 def test_recording_a_push_again_changes_nothing(office, push):
     old, new = push({REFUNDS: box(5)})
     first = workflow.received_push(office.rita, BRANCH, old, new)
