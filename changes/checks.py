@@ -219,10 +219,14 @@ def _taken_away(change: Change, item: PlanItem, folder: str, name: str) -> Itera
         yield Violation("system.in-use", message, item.path, fix=fix)
     if folder == "teams":
         owned = [system.name for system in head.systems.values() if name in system.owners]
+        asked = [policy.id for policy in head.policies if policy.approvals and policy.approvals.from_ == name]
         has = any(document.address.team == name for document in head.documents.values())
         if owned or has:
             message = f"{name} still owns {', '.join(owned)}." if owned else f"{name} still has documents."
             yield Violation("team.in-use", message, item.path, fix="Give them to another team first.")
+        elif asked:
+            message = f"{name} is still asked for approvals by the policy {', '.join(asked)}."
+            yield Violation("team.in-use", message, item.path, fix="Let the policy ask another team first.")
 
 
 def _platform_team(change: Change) -> Iterator[Violation]:

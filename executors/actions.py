@@ -10,10 +10,10 @@ from changes.documents import Address, InvalidFile
 from changes.models import ChangeRequest, User
 from changes.rights import rights_of
 from executors import queues
-from executors.claim import announce, move_if
-from executors.models import WorkItem
+from executors.claim import DONE_WELL, announce, move_if
+from executors.models import ItemNeed, WorkItem
 from executors.results import revive_dependents, skip_dependents
-from executors.states import ITEM_READY, ITEM_RETRYABLE, ItemState
+from executors.states import ITEM_OPEN, ITEM_READY, ITEM_RETRYABLE, ItemState
 
 
 class Refused(Exception):
@@ -41,6 +41,7 @@ def retry(item: WorkItem, user: User) -> None:
     with transaction.atomic():
         if item.state not in ITEM_RETRYABLE:
             raise Refused(f"This work is {item.state}; only failed, cancelled or parked work can be tried again.")
+        _can_begin(item)
         if not move_if(
             item, ItemState.WAITING, where=Q(), why=why, who=user, attempts=0, cancel_requested=False, lease_until=None
         ):
@@ -49,11 +50,22 @@ def retry(item: WorkItem, user: User) -> None:
     queues.wake()
 
 
+def _can_begin(item: WorkItem) -> None:
+    """What rests on work that did not succeed would wait for ever, and hold back what comes after it."""
+    needs = ItemNeed.objects.filter(item=item, must_succeed=True).exclude(needs__state__in=(*DONE_WELL, *ITEM_OPEN))
+    if (need := needs.select_related("needs").order_by("needs__wave", "needs__system").first()) is not None:
+        other = need.needs
+        raise Refused(
+            f"This work rests on {other.system} (wave {other.wave + 1}), which is {other.state}: try that again first."
+        )
+
+
 def cancel(item: WorkItem, user: User) -> None:
     """Cancel an item: at once if it waits, by its worker within seconds if it runs. Raises Refused."""
     _check(item, user, "cancel")
     why = f"Cancelled by {user.shown_name}."
     with transaction.atomic():
+        item.state = WorkItem.objects.select_for_update().get(pk=item.pk).state  # the controller moves it as well
         if item.state in ITEM_READY and move_if(item, ItemState.CANCELLED, where=Q(), why=why, who=user):
             skip_dependents(item)
         elif not _ask_worker(item):

@@ -201,7 +201,7 @@ def interrupt(item: WorkItem, *, why: str, where: Q, counted: bool = True) -> It
     if after == ItemState.PARKED:
         sentence = f"{why} It was tried {item.attempts} times, so it is parked until somebody retries it."
     with transaction.atomic():
-        where &= Q(fence=item.fence)
+        where &= Q(fence=item.fence, cancel_requested=item.cancel_requested)  # one that came just now counts
         if not move_if(item, after, where=where, why=sentence, lease_until=None, attempts=item.attempts):
             return None
         for run in item.runs.filter(fence=item.fence, state__in=RUN_OPEN):

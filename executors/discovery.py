@@ -14,7 +14,7 @@ from changes.catalog import catalog
 from changes.documents import Document, InvalidFile, parse_document
 from changes.models import MergeIntent
 from changes.plan import make_plan
-from changes.repository import MAIN_REF, Repository, RepositoryError, state
+from changes.repository import MAIN_REF, CommitInfo, Repository, RepositoryError, state
 from changes.repository.snapshots import snapshot
 from changes.snapshot import Snapshot
 from changes.states import IntentState
@@ -36,10 +36,11 @@ def initialise(commit: str, *, applied: bool) -> None:
     repository = state()
     head = snapshot(repository, commit, catalog())
     work = _work(repository, Snapshot.empty(catalog()), head, between=(None, commit))
+    info = repository.info(commit)
     with transaction.atomic():
         if Cursor.objects.exists():
             return
-        row = _commit_row(repository, commit, position=1)
+        row = _commit_row(info, position=1)
         Cursor.objects.create(pk=1, sha=commit, position=1)
         if applied:
             rollouts.want_applied(row, work.changes.values())
@@ -78,6 +79,7 @@ def _discover(repository: Repository, sha: str, *, before: str) -> bool:
     intent = MergeIntent.objects.filter(commit=sha).exclude(state=IntentState.DROPPED).first()
     base, head = snapshot(repository, before, catalog()), snapshot(repository, sha, catalog())
     work = _work(repository, base, head, between=(before, sha))
+    info = repository.info(sha)
     with transaction.atomic():
         cursor = Cursor.objects.select_for_update().filter(pk=1, sha=before).first()
         if cursor is None:
@@ -85,7 +87,7 @@ def _discover(repository: Repository, sha: str, *, before: str) -> bool:
         cursor.sha, cursor.position = sha, cursor.position + 1
         if not Cursor.objects.filter(pk=1, sha=before).update(sha=sha, position=cursor.position):
             return False
-        row = _commit_row(repository, sha, position=cursor.position)
+        row = _commit_row(info, position=cursor.position)
         if intent is None:
             Commit.objects.filter(pk=row.pk).update(quarantined=True)
             rollouts.disown(work.changes.values(), message=_unapproved(row))
@@ -135,11 +137,10 @@ def _work(repository: Repository, base: Snapshot, head: Snapshot, *, between: tu
     return rollouts.work_of(make_plan(base, head, paths, catalog()), base=base, head=head)
 
 
-def _commit_row(repository: Repository, sha: str, *, position: int) -> Commit:
-    info = repository.info(sha)
+def _commit_row(info: CommitInfo, *, position: int) -> Commit:
     last = Commit.objects.aggregate(last=Max("position"))["last"] or 0
     return Commit.objects.create(
-        position=max(position, last + 1), sha=sha, subject=info.subject[:300], author=info.author.name[:200]
+        position=max(position, last + 1), sha=info.sha, subject=info.subject[:300], author=info.author.name[:200]
     )
 
 

@@ -82,7 +82,8 @@ def give_up(claim: Claim, *, state: RunState, why: str, error: str = "") -> None
             after = interrupt(claim.item, why=why, where=claim.ours, counted=False)
         else:
             after = next_state(claim.item)
-            if not move_if(claim.item, after, where=claim.ours, why=why, lease_until=None):
+            ours = claim.ours & Q(cancel_requested=claim.item.cancel_requested)
+            if not move_if(claim.item, after, where=ours, why=why, lease_until=None):
                 after = None
             else:
                 move_if(claim.run, state, where=claim.ours, why=why, error=error)

@@ -202,7 +202,8 @@ def _chosen(cells: list[Cell], item: int) -> Cell | None:
 def _trouble(cell: Cell) -> Trouble:
     failed: tuple[ItemResource, ...] = ()
     line = None
-    words = cell.item.reason
+    # The reason of a failure may be a module's own words, and those are an output.
+    words = cell.item.reason if cell.may_see or cell.item.state != ItemState.FAILED else ""
     if cell.may_see:
         words = (cell.run.error if cell.run else "") or words
         failed = tuple(cell.item.resources.filter(result=ResultState.FAILED)[:5])

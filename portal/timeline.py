@@ -8,6 +8,7 @@ from datetime import datetime
 
 from changes.models import ChangeRequest, Transition, User
 from executors.models import Rollout, WorkItem
+from executors.states import ItemState
 
 MOST = 400
 
@@ -42,4 +43,9 @@ def timeline(request: ChangeRequest, rollout: Rollout | None) -> list[Moment]:
 
 def _moves(noun: str, subjects: dict[int, str], *, sort: str) -> list[Moment]:
     rows = Transition.objects.filter(noun=noun, noun_id__in=list(subjects)).select_related("who").order_by("-pk")[:MOST]
-    return [Moment(sort, row.at, row.who, row.before, row.after, row.why, subjects[row.noun_id]) for row in rows]
+    return [Moment(sort, row.at, row.who, row.before, row.after, _why(row), subjects[row.noun_id]) for row in rows]
+
+
+def _why(row: Transition) -> str:
+    """Of failed work the reason may be a module's own words: an output, which the rollout shows to whom it may."""
+    return "" if row.noun == "workitem" and row.after == ItemState.FAILED else row.why

@@ -10,10 +10,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from changes.forges.builtin import Push, pushes, ref_of
-from changes.models import ChangeRequest, Edit, User
+from changes.models import ChangeRequest, Edit, PlanRow, User
 from changes.repository import HEADS, CommitInfo, Conflict, RefMoved, Repository, state
 from changes.repository.objects import ZERO
 from changes.review import evaluate
+from changes.rights import rights_of
 from changes.states import ChangeRequestState
 from changes.workflow.drafts import moved_to
 from changes.workflow.merging import finish_merges, settle_merges
@@ -22,7 +23,6 @@ from changes.workflow.people import (
     Refused,
     hands_on,
     has_a_say,
-    may_edit,
     person,
     plan_rows,
     record_plan,
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 def refused_refs(user: User) -> dict[str, str]:
     """Branches of other people's open requests that this person may not push to, each with the reason."""
+    mine = PlanRow.objects.filter(team__in=rights_of(user).teams).values("change_request")
     requests = ChangeRequest.objects.filter(state=ChangeRequestState.OPEN).exclude(requester=user)
     return {
         ref_of(request.branch): (
             f"{request.branch} is the branch of change request {request.number} by {request.requester.shown_name}: "
             "only they and members of the teams it touches can push to it. Push to a branch of your own."
         )
-        for request in requests.select_related("requester").prefetch_related("plan_rows")
-        if not may_edit(request, user)
+        for request in requests.exclude(pk__in=mine).select_related("requester")
     }
 
 

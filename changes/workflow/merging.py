@@ -34,6 +34,9 @@ def merge(change_request: ChangeRequest, user: User) -> str:
             try:
                 repository.swap_ref(MAIN_REF, commit, review.main)
             except RefMoved:
+                if repository.contains(repository.main(), commit):  # it moved, and then something broke
+                    _close(intent)
+                    return commit
                 MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DROPPED)
                 continue
             _close(intent)

@@ -76,8 +76,8 @@ def hands_on(commits: Iterable[CommitInfo]) -> list[User]:
     people of this installation: a name in a commit can be anybody's, the pusher of a branch cannot.
     """
     commits = list(commits)
-    brought = Q(head__in=[info.sha for info in commits[:MAX_HEADS]])
-    earlier = ChangeRequest.objects.filter(brought).values("pk")
+    heads = [info.sha for info in commits[:MAX_HEADS]]
+    earlier = ChangeRequest.objects.filter(head__in=heads).values("pk")
     signers = {signer for info in commits for signer in (info.author, info.committer)} - {MERGEYARD}
     usernames = [s.email.removesuffix(DOMAIN) for s in signers if s.email.endswith(DOMAIN)]
     wanted = Q(username__in=usernames)

@@ -6,7 +6,7 @@ Owns how a state, an operation, a time or a value looks, once for every page. Kn
 import json
 import re
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from zlib import crc32
 
@@ -36,6 +36,7 @@ def sprite_url() -> str:
 
 
 @register.simple_tag
+@lru_cache(maxsize=2000)
 def icon(name: str, classes: str = "", label: str = "") -> SafeString:
     """An icon of the sprite; decoration unless it has a label. A name that the sprite lacks becomes a box."""
     shown = name if name in icon_names() else "box"
@@ -74,6 +75,7 @@ def state_icon(name: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(maxsize=100)
 def operation(name: str) -> SafeString:
     """Create, update, transfer or delete: a word, a colour and a sign."""
     look = OPERATIONS.get(str(name).lower(), Look(str(name).title(), "grey", "dot"))

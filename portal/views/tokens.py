@@ -21,7 +21,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
     """The list; a POST makes a token and shows its secret on this one answer, which nobody keeps."""
     made, secret, error, title = None, "", "", ""
     if request.method == "POST":
-        title = request.POST.get("title", "").strip()
+        title = request.POST.get("title", "").replace("\0", "").strip()
         error = _problem(title)
         if not error:
             days = request.POST.get("days", "90")

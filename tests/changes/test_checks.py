@@ -370,6 +370,12 @@ def test_what_others_rest_on_is_not_taken_away():
     assert ids({"teams/shop.yml": None}, requester="paula") == []
 
 
+def test_a_team_that_a_policy_asks_is_not_taken_away():
+    base = tree({"teams/safety.yml": "members: [sid]\n", "policies/p.yml": "- id: p\n  approvals: {from: safety}\n"})
+    found = only({"teams/safety.yml": None}, base, "paula")
+    assert (found.id, found.message) == ("team.in-use", "safety is still asked for approvals by the policy p.")
+
+
 def test_the_platform_team_never_loses_its_last_member():
     assert ids({"teams/platform.yml": "members: []\n"}, requester="paula") == ["site.platform-team"]
     assert ids({"mergeyard.yml": None}, requester="paula") == ["site.platform-team"]

@@ -6,7 +6,7 @@ import pytest
 
 from changes import workflow
 from changes.models import MergeIntent, Transition
-from changes.repository import MAIN_REF
+from changes.repository import MAIN_REF, RefMoved
 from changes.review import evaluate
 from changes.states import ChangeRequestState, IntentState
 from changes.workflow import Refused
@@ -203,3 +203,20 @@ def test_a_reason_cannot_forge_the_trailers(office):
         check=True,
     )
     assert trailers.stdout.decode().strip() == "Approved-by: Olga <olga@users.mergeyard.invalid>"
+
+
+def test_a_ref_that_moved_before_its_move_broke_is_a_merge(office, monkeypatch):
+    request = office.proposed()
+    office.approved(request)
+    swap = type(office.repository).swap_ref
+
+    def moves_and_breaks(self, ref, new, old):
+        swap(self, ref, new, old)
+        raise RefMoved("the disk was full when the log of the ref was written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("changes.repository.Repository.swap_ref", moves_and_breaks)
+        commit = workflow.merge(request, office.rita)
+    assert office.repository.main() == commit
+    assert MergeIntent.objects.get(commit=commit).state == IntentState.DONE
+    assert office.again(request).state == ChangeRequestState.MERGED

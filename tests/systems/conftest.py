@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from playbooks.servers import MissingTool
+from tests.conftest import not_tested
 from tests.systems.catalogue import PLAYBOOKS, SYSTEM, Kind, server_of, system_of
-
-not_tested = []
 
 
 @dataclass
@@ -174,10 +173,3 @@ def stages(tmp_path_factory):
     yield stage
     for running in started.values():
         running.testbed.stop()
-
-
-def pytest_terminal_summary(terminalreporter):
-    if not_tested:
-        terminalreporter.section("not tested")
-        for line in sorted(set(not_tested)):
-            terminalreporter.write_line(line)

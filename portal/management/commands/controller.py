@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -31,7 +32,11 @@ class Command(BaseCommand):
                 self.wait(stop, options["interval"])
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
+        """Until somebody wants a look, the time is over, or the process shall end: noticed within a second."""
+        limit = time.monotonic() + seconds
         try:
-            queues.wait_for_wake(seconds)
+            while not stop.is_set() and (left := limit - time.monotonic()) > 0:
+                if queues.wait_for_wake(min(left, 1)):
+                    return
         except queues.QueueAway:
-            stop.wait(seconds)
+            stop.wait(max(0, limit - time.monotonic()))
