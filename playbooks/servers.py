@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,8 +24,12 @@ from pathlib import Path
 from typing import Any
 
 DROPPED_UID = 65534
+FIRST_PORT = 12_000
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
+
+_given: set[int] = set()
+_given_lock = threading.Lock()
 
 
 class CannotStart(Exception):
@@ -140,9 +145,18 @@ class Testbed:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody has and that this process has not given away before.
+
+    It is below the range that the kernel takes for outgoing connections, so none of them can have it at a next start.
+    """
+    first_of_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    count = max(first_of_outgoing - FIRST_PORT, 1000)
+    while True:
+        port = FIRST_PORT + int.from_bytes(os.urandom(4), "big") % count
+        with _given_lock:
+            if port not in _given and _is_free(port):
+                _given.add(port)
+                return port
 
 
 def kept_ports(directory: Path, names: list[str], *, title: str) -> dict[str, int]:
@@ -150,19 +164,24 @@ def kept_ports(directory: Path, names: list[str], *, title: str) -> dict[str, in
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "ports.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
-    ports = {name: int(kept.get(name) or free_port()) for name in names}
-    for name, port in ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise CannotStart(
-                    f"Port {port}, which {title} had at its last start ({name}), is used by another program; "
-                    f"stop that program or delete {file}."
-                ) from error
+    for name in names:
+        if name in kept and not _is_free(int(kept[name])):
+            raise CannotStart(
+                f"Port {kept[name]}, which {title} had at its last start ({name}), is used by another program; "
+                f"stop that program or delete {file}."
+            )
+    ports = {name: int(kept[name]) if name in kept else free_port() for name in names}
     file.write_text(json.dumps(ports))
     return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+    return False
 
 
 def answers(port: int) -> bool:
