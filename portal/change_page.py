@@ -114,10 +114,10 @@ def _applied(merged: bool, items: list[str] | None) -> Step:
         return Step("Applied", "todo", "after the merge")
     if items is None:
         return Step("Applied", "now", "is being picked up")
-    done = sum(item in ITEM_FINAL for item in items)
+    done, bad = sum(item in ITEM_FINAL for item in items), sum(item in ("failed", "parked") for item in items)
+    if bad:
+        return Step("Applied", "failed", f"{bad} of {len(items)} failed")
     word = f"{done} of {len(items)} work item{'' if len(items) == 1 else 's'}" if items else "nothing to apply"
-    if any(item in ("failed", "parked") for item in items):
-        return Step("Applied", "failed", word)
     return Step("Applied", "done" if done == len(items) else "now", word)
 
 
@@ -152,7 +152,7 @@ def may(review: Review, user: User) -> May:
     """What the reader may do, with the reasons for what they may not."""
     request = review.change_request
     is_open = request.state == ChangeRequestState.OPEN
-    has_say = has_a_say(review, user)
+    has_say, edits = has_a_say(review, user), may_edit(request, user)
     decide = frozenset(one.digest for one in review.requirements if user.username in one.candidates)
     merge_why = list(review.blockers)
     if is_open and review.can_merge and not has_say:
@@ -162,8 +162,8 @@ def may(review: Review, user: User) -> May:
         why_not_decide="" if decide or not is_open else _why_not_decide(review, user),
         merge=is_open and review.can_merge and has_say,
         why_not_merge=tuple(merge_why) if is_open else (),
-        edit=is_open and user.pk == request.requester_id,
-        withdraw=is_open and (may_edit(request, user) or rights_of(user).is_platform),
+        edit=is_open and edits,
+        withdraw=is_open and (edits or rights_of(user).is_platform),
         reject=is_open and has_say and user.pk != request.requester_id,
         update=is_open and review.outdated and not review.conflicts and has_say,
     )

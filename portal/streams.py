@@ -83,7 +83,10 @@ def look(positions: dict[int, int], rollouts: set[int]) -> tuple[list[Line], dic
 
 
 class Watcher:
-    """One open page: what it has, what waits for it. Filled by the hub, emptied by its own response."""
+    """One open page: what it has, what waits for it. Filled by the hub, emptied by its own response.
+
+    Without a rollout (0) it is told of every rollout that something moved, and gets no line.
+    """
 
     def __init__(self, rollout: int, have: dict[int, int], *, sign: str = "") -> None:
         self.rollout = rollout
@@ -271,7 +274,7 @@ class Hub:
 
     def _hint(self, rollouts: set[int]) -> None:
         for watcher in self.watchers:
-            if watcher.rollout in rollouts:
+            if watcher.rollout in rollouts or not watcher.rollout:
                 watcher.hint()
 
     async def _poll(self) -> None:

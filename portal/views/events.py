@@ -2,6 +2,7 @@
 
 Server-sent events: `log` (a list of lines), `state` (look again at the page's live part), `end` (with a reason). The id
 of an event is `run:number,...`: all that this client has. A reconnect sends it back and goes on exactly there.
+A page that speaks of many rollouts asks for none: it gets `state` whenever one of them moves.
 """
 
 import json
@@ -57,7 +58,7 @@ class Visit:
 @login_not_required  # a redirect to a page is no answer for an event stream
 async def events(request: HttpRequest) -> HttpResponseBase:
     have = positions(request.headers.get("Last-Event-ID") or request.GET.get("after", ""))
-    rollout = request.GET.get("rollout", "")
+    rollout = request.GET.get("rollout", "0")
     if have is None or not re.fullmatch(r"\d{1,18}", rollout):
         return _refused(400, "This address does not say where to go on: reload the page.")
     sources = await in_thread(sources_of, request, int(rollout))
@@ -84,13 +85,18 @@ def positions(text: str) -> dict[int, int] | None:
 
 
 def sources_of(request: HttpRequest, rollout_id: int) -> list[Source] | None:
-    """The runs of the rollout whose log this session's person may see now; None without such a person or rollout."""
+    """The runs of the rollout whose log this session's person may see now; None without such a person or rollout.
+
+    Rollout 0 stands for all of them and has no runs: that something moved, everybody may know.
+    """
     store = type(request.session)(request.session.session_key)
     check = HttpRequest()
     check.session = store
     user = get_user(check)
     if not isinstance(user, User) or not user.is_active:
         return None
+    if not rollout_id:
+        return []
     rollout = Rollout.objects.select_related("commit").filter(pk=rollout_id).first()
     if rollout is None:
         return None

@@ -33,6 +33,15 @@
     if (whole < 3600) return `${Math.floor(whole / 60)}:${two(whole % 60)}`;
     return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
   };
+  /* The parts of the page that look again by themselves do so now; at most once a second. */
+  let hinted = 0, hinting;
+  function hint() {
+    clearTimeout(hinting);
+    hinting = setTimeout(() => {
+      hinted = Date.now();
+      document.body.dispatchEvent(new Event("mergeyard:hint"));
+    }, Math.max(150, hinted + 1000 - Date.now()));
+  }
   async function fetchPart(url, headers = {}) {
     const answer = await fetch(url, { headers: { "HX-Request": "true", ...headers }, credentials: "same-origin" });
     if (!answer.ok || answer.redirected) throw new Error(`The page answered ${answer.status}.`);
@@ -413,7 +422,7 @@
       const stream = this.stream = new EventSource(`${this.root.dataset.events}?${query}`);
       stream.addEventListener("open", () => { this.retry = 1000; this.tellLink(""); });
       stream.addEventListener("log", (event) => { if (stream === this.stream) this.take(JSON.parse(event.data)); });
-      stream.addEventListener("state", () => this.refreshSoon());
+      stream.addEventListener("state", () => { this.refreshSoon(); hint(); });
       stream.addEventListener("end", (event) => {
         const { reason, text } = JSON.parse(event.data);
         this.close();
@@ -463,6 +472,7 @@
     }
     async comeBack() {
       if (this.ended) return;
+      hint();
       await this.refresh();
       for (const [run, log] of this.logs) {
         if (log.attached && Number(log.root.dataset.stored) - (this.have.get(run) ?? 0) > FAR) await log.goToEnd();
@@ -488,28 +498,15 @@
         if (kept) this.logs.get(keep).root.dataset.stored = kept.dataset.stored;
         if (next) {
           morphChildren(this.root, next);
-          const moved = this.root.dataset.state !== next.dataset.state;
           this.root.dataset.state = next.dataset.state;
           this.root.dataset.seen = next.dataset.seen;
           this.readLogs();
           window.mergeyard?.refresh?.(this.root);
           this.announce(before);
-          if (moved) this.refreshAround();
         }
       } catch { /* the stream says when the server is back */ }
       this.refreshing = false;
       if (this.again) { this.again = false; this.refreshSoon(); }
-    }
-    /* What else the page says of the rollout: elements with an id and data-live-also. */
-    async refreshAround() {
-      const parts = $$("[data-live-also][id]");
-      if (!parts.length) return;
-      const answer = await fetch(location.href, { credentials: "same-origin" });
-      const body = new DOMParser().parseFromString(await answer.text(), "text/html").body;
-      for (const part of parts) {
-        const next = body.querySelector(`#${CSS.escape(part.id)}`);
-        if (next) { morph(part, next); window.mergeyard?.refresh?.(part); }
-      }
     }
     states() { return new Map($$("[data-item] .state", this.root).map((one) => [one.closest("[data-item]").id, one.textContent.trim()])); }
     announce(before) {
@@ -561,8 +558,8 @@
 
   /* Before the rollout of a merge is there, a page may hold data-live-wait in its place. */
   async function awaitRollout(place) {
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, document.hidden ? 5000 : 700));
+    for (let tries = 0; place.isConnected; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, document.hidden || tries > 40 ? 5000 : 700));
       try {
         const answer = await fetch(location.href, { credentials: "same-origin" });
         const page = new DOMParser().parseFromString(await answer.text(), "text/html").body, root = $("[data-live]", page);
@@ -570,13 +567,39 @@
         place.replaceWith(root);
         const live = window.mergeyardLive = new Page(root);
         window.mergeyard?.refresh?.(root);
-        live.refreshAround();
+        window.mergeyard?.announce?.("The rollout has begun.");
+        listening?.abort();
+        hint();
         return;
       } catch { /* away; it is tried again */ }
     }
   }
 
+  /* A page without a rollout of its own hears of all of them, if it has parts that look again. */
+  function listen() {
+    const stop = new AbortController();
+    let stream = null, again;
+    const close = () => { clearTimeout(again); stream?.close(); stream = null; };
+    const open = () => {
+      close();
+      if (document.hidden || stop.signal.aborted) return;
+      stream = new EventSource(document.body.dataset.events);
+      stream.addEventListener("state", hint);
+      stream.addEventListener("end", close);
+      stream.addEventListener("error", () => { if (stream?.readyState === EventSource.CLOSED) again = setTimeout(open, 30000); });
+    };
+    const come = () => { open(); if (!document.hidden) hint(); };
+    document.addEventListener("visibilitychange", come, { signal: stop.signal });
+    addEventListener("pagehide", close, { signal: stop.signal });
+    addEventListener("pageshow", (event) => { if (event.persisted) come(); }, { signal: stop.signal });
+    stop.signal.addEventListener("abort", close);
+    open();
+    return stop;
+  }
+
   const root = $("[data-live]"), place = $("[data-live-wait]");
+  let listening = null;
   if (root) window.mergeyardLive = new Page(root);
-  else if (place) awaitRollout(place);
+  else if (document.body.dataset.events && $("[hx-trigger*='mergeyard:hint']")) listening = listen();
+  if (place) awaitRollout(place);
 })();

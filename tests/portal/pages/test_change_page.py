@@ -118,7 +118,7 @@ def test_the_merged_page_shows_its_rollout(office, reader, work):
 
 def test_a_merged_request_that_nobody_picked_up_yet_says_what_it_waits_for(office, reader):
     text = page(reader("sam"), office.merged({ORDERS: box(9)}))
-    assert "The controller picks it up within seconds" in text
+    assert "usually within two seconds" in text
 
 
 def test_withdrawing_asks_for_no_reason_and_rejecting_does(office, reader):
