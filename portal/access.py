@@ -4,6 +4,7 @@ The rights themselves are computed in `changes.rights` from the files of the mai
 """
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
@@ -32,11 +33,21 @@ def rights(request: HttpRequest) -> Rights:
 
 
 def change_request(request: HttpRequest, number: int) -> ChangeRequest:
-    """A change request that the person may see: every one, but a draft only when it is theirs."""
+    """A change request that the person may see: every one, but a draft, discarded or not, only when it is theirs."""
     found = get_object_or_404(ChangeRequest.objects.select_related("requester", "reverts"), pk=number)
-    if found.state == ChangeRequestState.DRAFT and found.requester_id != signed_in(request).pk:
+    if never_proposed(found) and found.requester_id != signed_in(request).pk:
         raise Http404
     return found
+
+
+def never_proposed(found: ChangeRequest) -> bool:
+    return found.state == ChangeRequestState.DRAFT or (found.state == ChangeRequestState.WITHDRAWN and not found.head)
+
+
+def private_to_others(reader: int) -> Q:
+    """Drafts of other people, discarded ones too."""
+    drafts = Q(state=ChangeRequestState.DRAFT) | Q(state=ChangeRequestState.WITHDRAWN, head="")
+    return drafts & ~Q(requester_id=reader)
 
 
 def may_see_logs(user: User, item: WorkItem) -> bool:

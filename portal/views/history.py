@@ -13,7 +13,7 @@ from changes.rights import main_snapshot
 from changes.states import ChangeRequestState
 from executors.models import Rollout, WorkItem
 from executors.states import ITEM_OPEN, Cause, ItemState
-from portal.access import signed_in
+from portal.access import private_to_others, signed_in
 from portal.filters import Filters, from_query
 from portal.headline import headlines
 from portal.pages import keyset
@@ -50,9 +50,9 @@ def history(request: HttpRequest) -> HttpResponse:
 
 def matching(filters: Filters, reader: int) -> "QuerySet[ChangeRequest]":
     """The requests that the filters ask for; drafts only the reader's own, and only when asked for."""
-    found = ChangeRequest.objects.select_related("requester")
+    found = ChangeRequest.objects.select_related("requester").exclude(private_to_others(reader))
     if filters.state == ChangeRequestState.DRAFT:
-        found = found.filter(state=ChangeRequestState.DRAFT, requester_id=reader)
+        found = found.filter(state=ChangeRequestState.DRAFT)
     else:
         found = found.exclude(state=ChangeRequestState.DRAFT)
     touched = {key: value for key in ("team", "system", "kind") if (value := getattr(filters, key))}

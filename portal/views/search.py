@@ -12,8 +12,7 @@ from changes.catalog import catalog
 from changes.models import ChangeRequest, User
 from changes.rights import main_snapshot
 from changes.snapshot import Snapshot
-from changes.states import ChangeRequestState
-from portal.access import signed_in
+from portal.access import private_to_others, signed_in
 
 PER_GROUP = 6
 MAX_LENGTH = 100
@@ -95,8 +94,7 @@ def _changes(words: list[str], reader: User) -> list[Hit]:
         says = Q(title__icontains=word)
         number = word.removeprefix("#")
         said &= says | Q(pk=int(number)) if number.isascii() and number.isdigit() and len(number) < 18 else says
-    found = ChangeRequest.objects.filter(said)
-    found = found.filter(~Q(state=ChangeRequestState.DRAFT) | Q(requester_id=reader.pk)).order_by("-pk")
+    found = ChangeRequest.objects.filter(said).exclude(private_to_others(reader.pk)).order_by("-pk")
     return [
         Hit(one.shown_title, reverse("change", args=[one.pk]), "git-pull-request-arrow", f"#{one.pk}")
         for one in found[:PER_GROUP]
