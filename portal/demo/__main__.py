@@ -17,7 +17,7 @@ from portal.demo.home import CannotStart, Home
 from portal.demo.screen import Screen
 from portal.demo.servers import ROOT, start_processes, start_queue, start_systems, stop_all, wait_for_web
 
-Layers = list[list[playbook_servers.Server]]  # each layer uses the ones before it
+Layers = dict[str, list[playbook_servers.Server]]  # each layer uses the ones before it
 
 
 def arguments() -> argparse.Namespace:
@@ -38,7 +38,7 @@ def main() -> int:
     options, screen = arguments(), Screen()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    started: Layers = []
+    started: Layers = {"queue": [], "systems": [], "processes": []}
     try:
         home = Home.open(options.home.resolve(), port=options.port, reset=options.reset)
         return run(home, options=options, screen=screen, started=started)
@@ -53,9 +53,9 @@ def main() -> int:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        if started:
+        if any(started.values()):
             screen.say("Stopping what was started ...")
-            for layer in reversed(started):
+            for layer in reversed(started.values()):
                 stop_all(layer)
 
 
@@ -64,11 +64,9 @@ def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Lay
     queue_port = 0
     if "MERGEYARD_REDIS_URL" not in os.environ:
         with screen.step("Queue") as more:
-            queue, queue_port = start_queue(home)
-            started.append([queue])
+            queue_port = start_queue(home, started=started["queue"])
             more.append("Valkey, embedded")
-    beds = start_systems(content.system_types(), home=home, screen=screen)
-    started.append([server for bed in beds.values() for server in bed.servers])
+    beds = start_systems(content.system_types(), home=home, screen=screen, started=started["systems"])
 
     environment = home.environment(queue_port=queue_port)
     os.environ.update(environment)
@@ -88,8 +86,7 @@ def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Lay
             screen.say(f"           {said}")
     screen.say(f"           {installation.containment()}")
     with screen.step("Web, workers, controller"):
-        processes = start_processes(home, environment)
-        started.append(list(processes.values()))
+        processes = start_processes(home, environment, started=started["processes"])
         wait_for_web(processes["web"], home)
     with screen.step("First rollout" if first else "Work left from before") as more:
         more.append(installation.wait_for_work(screen))

