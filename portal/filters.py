@@ -4,9 +4,10 @@ Pure: knows no model and no request. What is not understood is told in a sentenc
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from urllib.parse import urlencode
 
 KEYS = ("team", "system", "kind", "by", "state", "before", "after")
 MAX_LENGTH = 300
@@ -26,14 +27,30 @@ class Filters:
     problems: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def box(self) -> str:
+        """What the search box says when every filter has a field of its own beside it."""
+        return " ".join(_term("", word) for word in self.words)
+
+    @property
     def active(self) -> tuple[tuple[str, str], ...]:
         """The filters that are set, as (key, value)."""
         found = [(key, str(getattr(self, key))) for key in KEYS if getattr(self, key)]
         return (*found, *(("", word) for word in self.words))
 
+    @property
+    def chips(self) -> tuple[tuple[str, str, str], ...]:
+        """The filters that are set, each as (key, value, the page's query without it)."""
+        return tuple((*one, _query([two for two in self.active if two != one])) for one in self.active)
+
     def text(self, *, without: str = "") -> str:
         """The search box that says the same, perhaps without one filter."""
         return " ".join(_term(key, value) for key, value in self.active if key != without or not key)
+
+
+def _query(terms: Iterable[tuple[str, str]]) -> str:
+    terms = list(terms)
+    words = " ".join(_term("", word) for key, word in terms if not key)
+    return urlencode([*(("q", one) for one in (words,) if one), *((key, value) for key, value in terms if key)])
 
 
 def _term(key: str, value: str) -> str:

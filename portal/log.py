@@ -41,6 +41,7 @@ _SIXTEEN = (
     (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255), (255, 85, 255), (85, 255, 255),
     (255, 255, 255),
 )  # fmt: skip
+_STARS = re.compile(r" \*{3,}\s*$")  # Ansible fills its headings up to the width of a terminal
 _OUTCOME = re.compile(r"^(ok|changed|failed|fatal|skipping|unreachable): \[")
 _OUTCOMES = {
     "ok": "ok",
@@ -175,7 +176,8 @@ def status(sort: str, text: str, data: object) -> str:
     """ok, changed, failed, skipped, or empty for a line that tells no outcome."""
     told = data.get("status") if isinstance(data, dict) else None
     if isinstance(told, str):
-        return _OUTCOMES.get(told, "")
+        found = _OUTCOMES.get(told, "")
+        return "changed" if found == "ok" and isinstance(data, dict) and data.get("changed") is True else found
     match = _OUTCOME.match(plain(text[:400])) if sort in ("line", "note") else None
     return _OUTCOMES[match[1]] if match else ""
 
@@ -192,27 +194,42 @@ def shown(run: int, entry: dict[str, object] | Event) -> Shown:
             "at": entry.at.isoformat(),
         }
     sort, data = str(entry.get("sort", "line")), entry.get("data")
-    text = str(entry.get("text") or "") or _words(data)
-    pieces, cut = parts(text)
+    text = str(entry.get("text") or "")
+    outcome = status(sort, text, data)
+    if sort == "resource" and isinstance(data, dict) and data.get("path"):
+        pieces, cut = parts(_words(data, text))
+        pieces = [(f"s-{outcome or 'none'}", outcome or str(data.get("status", ""))), ("", " "), *pieces]
+    else:
+        pieces, cut = parts(_STARS.sub("", text) if sort == "line" else text or _words(data, ""))
     return {
         "run": run,
         "number": int(str(entry["number"])),
         "sort": sort,
         "task": plain(str(entry.get("task") or ""))[:200],
-        "status": status(sort, text, data),
+        "status": outcome,
         "at": str(entry.get("at") or ""),
         "parts": pieces,
         "cut": cut,
     }
 
 
-def _words(data: object) -> str:
-    """A line for a resource event that has no text of its own."""
+def _words(data: object, text: str) -> str:
+    """What a resource event says: which resource, and why it was changed or what failed."""
     if not isinstance(data, dict):
-        return ""
+        return text
     reasons = data.get("reasons") or []
-    told = "; ".join(map(str, reasons)) if isinstance(reasons, list) else str(reasons)
-    return f"{data.get('status', '')}: {data.get('path', '')}" + (f": {told}" if told else "")
+    told = text or ("; ".join(map(str, reasons)) if isinstance(reasons, list) else str(reasons))
+    path = str(data.get("path", "")).removeprefix("resources/").removesuffix(".yml")
+    return path + (f": {told}" if told else "")
+
+
+def title(line: Shown) -> str:
+    """The heading of the fold that begins with this line (`title` of live.js says the same)."""
+    if line["task"]:
+        return line["task"]
+    if line["number"] == 1:
+        return "Before the first task"
+    return "Play recap" if line["parts"] and line["parts"][0][1].startswith("PLAY RECAP") else "Between tasks"
 
 
 @dataclass(slots=True)
@@ -226,8 +243,8 @@ class Fold:
     open: bool = False
 
     @property
-    def first(self) -> int:
-        return self.lines[0]["number"]
+    def title(self) -> str:
+        return title(self.lines[0])
 
     def count(self, outcome: str) -> int:
         return sum(1 for line in self.lines if line["status"] == outcome)
@@ -330,12 +347,19 @@ def text_chunks(run: Run, *, after: int = 0, size: int = 2000) -> tuple[str, int
 
 
 def _file_line(event: Event) -> str:
-    words = plain(event.text.rstrip("\r\n").replace("\r", "")) or plain(_words(event.data))
+    words = plain(event.text.rstrip("\r\n").replace("\r", ""))
+    if event.sort == "resource" and isinstance(event.data, dict):
+        words = (
+            f"{status(event.sort, '', event.data) or event.data.get('status', '')} {plain(_words(event.data, words))}"
+        )
     return f"{event.at.isoformat(timespec='milliseconds')} {words}\n"
 
 
 def failure(run: Run) -> Shown | None:
-    """The last line that tells of a failure among the run's last thousand events."""
+    """The first resource that failed; else the last line that tells of a failure among the last thousand."""
+    told = Event.objects.filter(run=run, sort="resource", data__status="failed").order_by("number").first()
+    if told is not None:
+        return shown(run.pk, told)
     events = Event.objects.filter(run=run).order_by("-number")[:PAGE]
     lines = (shown(run.pk, event) for event in events)
     return next((line for line in lines if line["status"] == "failed"), None)

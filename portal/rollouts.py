@@ -97,7 +97,7 @@ class Trouble:
 
     cell: Cell
     words: str
-    resources: tuple[ItemResource, ...]
+    resources: tuple[tuple[ItemResource, str], ...]  # each with what the words do not say of it
     line: log.Shown | None
 
 
@@ -208,7 +208,8 @@ def _trouble(cell: Cell) -> Trouble:
         words = (cell.run.error if cell.run else "") or words
         failed = tuple(cell.item.resources.filter(result=ResultState.FAILED)[:5])
         line = log.failure(cell.run) if cell.run else None
-    return Trouble(cell, words or "The playbook failed; its log says where.", failed, line)
+    words = words or "The playbook failed; its log says where."
+    return Trouble(cell, words, tuple((row, "" if row.message in words else row.message) for row in failed), line)
 
 
 def _positions(cells: list[Cell], detail: Detail | None) -> str:
@@ -310,7 +311,7 @@ def _need(item: WorkItem, need: ItemNeed) -> Wait | None:
 
 def _of(other: WorkItem, item: WorkItem) -> str:
     if other.rollout_id == item.rollout_id:
-        return f"{other.system} in wave {other.wave}"
+        return f"{other.system} in wave {other.wave + 1}"
     return f"{other.system} of rollout {other.rollout_id}"
 
 

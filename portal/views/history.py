@@ -1,18 +1,22 @@
 """Every change request, found by typed filters, in keyset pages: no OFFSET, no count, a constant number of queries."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime, time
+from types import MappingProxyType
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from changes.catalog import catalog
-from changes.models import ChangeRequest, PlanRow
+from changes.models import Approval, ChangeRequest, PlanRow
+from changes.review import Review
 from changes.rights import main_snapshot
 from changes.states import ChangeRequestState
 from executors.models import Rollout, WorkItem
 from executors.states import ITEM_OPEN, Cause, ItemState
+from portal import change_page
 from portal.access import private_to_others, signed_in
 from portal.filters import Filters, from_query
 from portal.headline import headlines
@@ -23,6 +27,7 @@ SHOWN_STATES = (
     ("open", "Open"),
     ("merged", "Merged"),
     ("applying", "Applying"),
+    ("applied", "Applied"),
     ("apply-failed", "Failed to apply"),
     ("withdrawn", "Withdrawn"),
     ("rejected", "Rejected"),
@@ -44,6 +49,7 @@ def history(request: HttpRequest) -> HttpResponse:
         "teams": sorted(rules.teams),
         "systems": sorted(rules.systems),
         "kinds": sorted(catalog().kinds),
+        "people": _people(),
     }
     return render(request, "history/list.html", context)
 
@@ -102,9 +108,16 @@ def _in_state(found: "QuerySet[ChangeRequest]", state: str) -> "QuerySet[ChangeR
             return found.filter(state=state)
 
 
-def with_summaries(requests: list[ChangeRequest]) -> list[dict[str, object]]:
-    """Each request with its headline and what it touches; three queries however many there are."""
-    heads = headlines(requests)
+def with_summaries(
+    requests: list[ChangeRequest], reviews: Mapping[int, Review] = MappingProxyType({})
+) -> list[dict[str, object]]:
+    """Each request with its headline, what it touches and who said what; four queries however many there are.
+
+    What an open request waits for is known only by evaluating it. A page that did so gives the `reviews`; on the others
+    it is "open", with the answers that are on record for its newest commit.
+    """
+    heads = headlines(requests) | {number: change_page.headline_of(review, None) for number, review in reviews.items()}
+    said = _said(requests)
     touched: dict[int, dict[str, int]] = defaultdict(dict)
     operations: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     rows = PlanRow.objects.filter(change_request__in=[request.pk for request in requests])
@@ -120,6 +133,26 @@ def with_summaries(requests: list[ChangeRequest]) -> list[dict[str, object]]:
             "state": heads[request.pk],
             "systems": sorted(touched[request.pk]),
             "operations": sorted(operations[request.pk].items()),
+            "said": said[request.pk],
         }
         for request in requests
     ]
+
+
+def _said(requests: list[ChangeRequest]) -> dict[int, dict[str, list[str]]]:
+    """Request -> yes or no -> the names of those whose last answer to its newest commit that is."""
+    heads = {request.pk: request.head for request in requests if request.state == ChangeRequestState.OPEN}
+    last: dict[tuple[int, str], str] = {}
+    for row in Approval.objects.filter(change_request__in=heads).select_related("user").order_by("pk"):
+        if row.head == heads[row.change_request_id]:
+            last[row.change_request_id, row.user.shown_name] = row.decision
+    said: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for (number, name), decision in last.items():
+        said[number][decision].append(name)
+    return said
+
+
+def _people() -> list[str]:
+    """Whoever has asked for something, as far as one list can hold them."""
+    asked = ChangeRequest.objects.exclude(state=ChangeRequestState.DRAFT)
+    return list(asked.order_by("requester__username").values_list("requester__username", flat=True).distinct()[:200])

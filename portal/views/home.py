@@ -48,16 +48,17 @@ class Running:
 
 def home(request: HttpRequest) -> HttpResponse:
     user, mine = signed_in(request), rights(request)
+    reviews = looked_at(user, mine)
     unwell = Resource.objects.filter(of_mine(mine.teams, mine.owned_systems), sync__in=UNWELL)
     requests = ChangeRequest.objects.filter(requester=user).exclude(state=ChangeRequestState.DRAFT)
     drafts = ChangeRequest.objects.filter(requester=user, state=ChangeRequestState.DRAFT)
     context = {
         "section": "home",
-        "waiting": waiting_for(user, mine),
+        "waiting": [one for review in reviews.values() if (one := _waiting(review, user))],
         "running": running(),
         "unwell": list(unwell.order_by("-changed_at")[: SHOWN + 1]),
         "parked": list(_failed_items(mine)),
-        "rows": with_summaries(list(requests.select_related("requester").order_by("-pk")[:SHOWN])),
+        "rows": with_summaries(list(requests.select_related("requester").order_by("-pk")[:SHOWN]), reviews),
         "drafts": list(drafts.order_by("-updated_at")[:SHOWN]),
         "empty_site": not main_snapshot().systems,
     }
@@ -65,14 +66,14 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, template, context)
 
 
-def waiting_for(user: User, mine: Rights) -> list[Waiting]:
-    """Open requests with an approval that only people like the reader can give, and the reader's own that can merge."""
+def looked_at(user: User, mine: Rights) -> dict[int, Review]:
+    """The open requests that may wait for the reader, by number: their own, and what touches their teams or systems."""
     touched = Q(plan_rows__system__in=mine.owned_systems) | Q(plan_rows__team__in=mine.teams) | Q(requester=user)
     if mine.is_platform:
         touched |= Q(plan_rows__system="")
     found = ChangeRequest.objects.filter(touched, state=ChangeRequestState.OPEN).distinct()
-    reviews = [_look(one) for one in found.select_related("requester").order_by("pk")[:LOOKED_AT]]
-    return [one for review in reviews if review and (one := _waiting(review, user))]
+    requests = found.select_related("requester").order_by("pk")[:LOOKED_AT]
+    return {one.pk: review for one in requests if (review := _look(one))}
 
 
 def _look(change: ChangeRequest) -> Review | None:
@@ -83,6 +84,7 @@ def _look(change: ChangeRequest) -> Review | None:
 
 
 def _waiting(review: Review, user: User) -> Waiting | None:
+    """For an approval that the reader can give; or, their own, for the merge."""
     items = change_page.undecided(review, user)
     ready = review.can_merge and review.change_request.requester_id == user.pk
     if not items and not ready:

@@ -83,6 +83,8 @@ def test_a_flood_of_sequences_makes_few_parts():
         ("line", "it changed: [nothing]", None, ""),
         ("resource", "", {"status": "unchanged", "path": "p"}, "ok"),
         ("resource", "", {"status": "failed", "path": "p"}, "failed"),
+        ("resource", "", {"status": "ok", "changed": True, "path": "p"}, "changed"),
+        ("resource", "", {"status": "ok", "changed": False, "path": "p"}, "ok"),
         ("resource", "", {"status": ["x"]}, ""),
         ("resource", "", "text", ""),
     ],
@@ -184,4 +186,4 @@ def test_a_resource_without_words_gets_some(run):
         ("resource", "Write", "", {"status": "changed", "path": "resources/a/b/C/d.yml", "reasons": ["size 1 -> 2"]}),
     )
     line = log.page(run).folds[0].lines[0]
-    assert line["parts"] == [("", "changed: resources/a/b/C/d.yml: size 1 -> 2")]
+    assert line["parts"] == [("s-changed", "changed"), ("", " "), ("", "a/b/C/d: size 1 -> 2")]

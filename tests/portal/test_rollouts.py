@@ -60,7 +60,7 @@ def test_nothing_of_an_event_or_document_is_markup(portal, failed):
 def test_a_waiting_item_says_for_whom_and_what_would_unblock_it(portal, failed):
     rollout, item, _, later = failed
     page = get(portal, "rita", f"/rollouts/{rollout.pk}/?item={later.pk}").text
-    assert "It waits for shelf-a in wave 1, which has failed." in page
+    assert "It waits for shelf-a in wave 2, which has failed." in page
     assert "Retry shelf-a to go on, or revert the change." in page
     assert f"?item={item.pk}#item" in page
 

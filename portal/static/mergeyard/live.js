@@ -85,6 +85,9 @@
     while (here) { const gone = here; here = here.nextSibling; gone.remove(); }
   }
 
+  const title = (line) => line.task || (line.number === 1 ? "Before the first task"
+    : line.parts[0]?.[1].startsWith("PLAY RECAP") ? "Play recap" : "Between tasks");
+
   /* One run's log. `attached`: its last line is the newest, so that new ones may be put behind it. */
   class Log {
     constructor(root, page) {
@@ -191,7 +194,7 @@
       const fold = make("details", { class: "fold", "data-fold": "", "data-task": line.task, "data-begins": "1", "data-status": "" });
       fold.open = true;
       fold.append(
-        make("summary", {}, make("span", { class: "fold-task" }, line.task || "Before the first task"),
+        make("summary", {}, make("span", { class: "fold-task" }, title(line)),
           make("span", { class: "fold-counts", "data-counts": "" }), make("span", { class: "fold-time", "data-time": "" })),
         make("div", { class: "fold-lines", "data-lines": "" }));
       return fold;

@@ -1,6 +1,8 @@
 """The tags of the design system."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,8 @@ from executors.states import ItemState, ResultState, RunState, SyncState
 from portal.filters import parse
 from portal.looks import LOOKS, OPERATIONS
 from portal.templatetags import mergeyard as tags
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("states", [ChangeRequestState, ItemState, RunState, ResultState, SyncState])
@@ -21,6 +25,11 @@ def test_every_icon_that_is_named_is_in_the_sprite():
     named = {look.icon for look in (*LOOKS.values(), *OPERATIONS.values())}
     known = catalog()
     named |= {type.icon for type in known.types.values()} | {kind.icon for kind in known.kinds.values() if kind.icon}
+    for template in ROOT.glob("templates/**/*.html"):
+        named |= set(re.findall(r"{% icon ['\"]([^'\"]+)", template.read_text()))
+    for file in [*ROOT.glob("playbooks/*/system.yml"), *ROOT.glob("playbooks/*/kinds/*.yml")]:
+        named |= set(re.findall(r"^icon: (\S+)", file.read_text(), re.MULTILINE))
+    assert len(named) > 60
     assert named <= tags.icon_names()
 
 
@@ -55,8 +64,6 @@ def test_visible_text_is_escaped():
 
 
 def test_a_line_of_yaml_keeps_every_character():
-    import re
-
     for line in ("key: value # note", "  - a: b", "# all note", "a:b", "url: http://x#y", "", "- 'x: y'"):
         text = re.sub(r"<[^>]*>", "", tags.yaml_line(line)).replace("&#x27;", "'")
         assert text == line
