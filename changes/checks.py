@@ -24,10 +24,15 @@ from changes.violations import Change, Violation, at
 __all__ = ["CHECKS", "MIN_FOR_PERCENT", "Violation", "nobody_left", "run_checks"]
 
 MIN_FOR_PERCENT = 10
-FIXES = {
+FIXES = {  # by the problem's id, else by its area
     "path": "Move the file to the path of what it describes.",
     "yaml": "Correct the line and check again.",
     "suspicious": "Type the line again, without copying it.",
+    "yaml.size": "Put a part of it into a file of its own.",
+    "yaml.nodes": "Put a part of it into a file of its own.",
+    "yaml.empty": "Write what the file shall say, or delete it.",
+    "yaml.encoding": "Save the file as plain UTF-8 and check again.",
+    "path.releases": "Take the file out of the request.",
 }
 
 
@@ -45,8 +50,8 @@ def nobody_left(requirements: Iterable[Requirement]) -> Iterator[Violation]:
     """Requirements that no number of people could meet: an error to be mended, never an approval."""
     for requirement in requirements:
         if not requirement.possible:
-            left = f"only {len(requirement.candidates)} of them" if requirement.candidates else "nobody"
-            message = f"{requirement.sentence} must approve this, and {left} had no hand in it."
+            left = f"only {len(requirement.candidates)} of them" if requirement.candidates else "none of them"
+            message = f"{requirement.sentence} must approve this, and {left} can: who had a hand in it never may."
             teams = " or ".join(requirement.teams) or "a platform team in mergeyard.yml"
             fix = f"Ask the platform team to add people to {teams}, or let somebody else make the request."
             yield Violation("approval.nobody", message, requirement.path, fix=fix)
@@ -62,7 +67,7 @@ def files(change: Change) -> Iterator[Violation]:
 def _of_problem(problem: Problem, path: str) -> Violation:
     area = problem.id.partition(".")[0]
     id = problem.id if area == "suspicious" else f"file.{problem.id}"
-    fix = FIXES.get(area, "Correct the field and check again.")
+    fix = FIXES.get(problem.id) or FIXES.get(area, "Correct the field and check again.")
     return Violation(id, problem.message, path, problem.field, problem.line, fix)
 
 

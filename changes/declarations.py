@@ -12,6 +12,7 @@ from typing import TypeVar
 from changes.documents import (
     KIND,
     NAME,
+    SECRET_LETTERS,
     SECRET_NAME,
     InvalidFile,
     Json,
@@ -102,7 +103,7 @@ def parse_site(path: str, data: bytes) -> Site:
 def parse_team(path: str, data: bytes) -> Team:
     keys = _mapping(path, data, TEAM_KEYS)
     name = keys.file_name("team", "teams/")
-    members = keys.texts("members", USERNAME, "a user name")
+    members = keys.texts("members", USERNAME, "a user name: use letters, digits and @ . + - _")
     prefixes = keys.texts("secret_prefixes", SECRET_PREFIX, f"a prefix of references like file:{name}/")
     for index, prefix in enumerate(prefixes):
         if ".." in prefix:
@@ -113,7 +114,7 @@ def parse_team(path: str, data: bytes) -> Team:
 def parse_system(path: str, data: bytes) -> System:
     keys = _mapping(path, data, SYSTEM_KEYS)
     name = keys.file_name("system", "systems/")
-    owners = keys.texts("owners", NAME, "the name of a team")
+    owners = keys.texts("owners", NAME, "the name of a team: use lower-case letters, digits, dots and dashes")
     if not owners:
         keys.bad("owners", "owners must list at least one team: they approve every change to this system.")
     return keys.done(
@@ -184,7 +185,7 @@ def _system_secrets(keys: "_Keys") -> dict[str, str]:
     for name, value in keys.mapping("secrets").items():
         where = join("secrets", name)
         if not SECRET_NAME.fullmatch(name):
-            keys.bad(where, f"{name!r} is not the name of a secret.")
+            keys.bad(where, f"{name!r} is not the name of a secret: {SECRET_LETTERS}.")
         elif not isinstance(value, str) or not is_secret_ref(value):
             keys.bad(where, "A secret is a reference like env:MERGEYARD_SECRET_NAME or file:name, never a value.")
         else:
@@ -229,7 +230,7 @@ class _Keys:
         self.problems: list[Problem] = []
         self.value: dict[str, Json] = value if isinstance(value, dict) else {}
         if not isinstance(value, dict):
-            self.bad("", "This must be a mapping of keys.", "declaration.shape")
+            self.bad("", "This must be a mapping: on each line a key, a colon and its value.", "declaration.shape")
 
     def bad(self, key: str, message: str, id: str = "declaration.key") -> None:
         field = where = join(self.within, key) if key else self.within

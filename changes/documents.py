@@ -18,6 +18,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_FILE_BYTES",
     "MAX_NODES",
+    "NO_MAPPING",
     "Address",
     "Document",
     "InvalidFile",
@@ -38,9 +39,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}", re.ASCII)
 SECRET_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 SECRET_REF = re.compile(r"[a-z][a-z0-9-]{0,30}:[A-Za-z0-9][A-Za-z0-9_.#/-]{0,250}", re.ASCII)
+SECRET_LETTERS = "use lower-case letters, digits and underscores"
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 KEYS = ("kind", "spec", "depends_on", "expires", "secrets")
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+NO_MAPPING = "A document is a mapping of keys: begin it with 'kind:', then 'spec:'."
 SHAPE = "resources/<team>/<system>/<Kind>/<name>.yml"
 
 
@@ -127,7 +130,7 @@ def parse_document(path: str, data: bytes) -> Document:
     address = Address.parse(path)
     tree = read_yaml(data, path)
     if not isinstance(tree.value, dict):
-        raise InvalidFile(Problem("document.shape", "A document is a mapping with the keys kind and spec.", path, 1))
+        raise InvalidFile(Problem("document.shape", NO_MAPPING, path, 1))
     return _Parse(path, tree.value, tree.lines).document(address)
 
 
@@ -209,13 +212,13 @@ class _Parse:
     def secrets(self) -> dict[str, SecretRef]:
         value = self.value.get("secrets", {})
         if not isinstance(value, dict):
-            self.bad("document.secrets", "secrets must be a mapping of names to references.", "secrets")
+            self.bad("document.secrets", "secrets must be a mapping like 'password: file:payments/orders'.", "secrets")
             return {}
         found = {}
         for name, item in value.items():
             where = join("secrets", name)
             if not SECRET_NAME.fullmatch(name):
-                self.bad("document.secrets", f"{name!r} is not the name of a secret.", where)
+                self.bad("document.secrets", f"{name!r} is not the name of a secret: {SECRET_LETTERS}.", where)
                 continue
             secret = self.secret(item, where)
             if secret:

@@ -207,7 +207,9 @@ class _Reader:
         if isinstance(event, events.ScalarEvent):
             return self.scalar(event, field)
         if depth >= MAX_DEPTH:
-            self.refuse("yaml.depth", f"The file is nested more than {MAX_DEPTH} levels deep.", line, field)
+            self.refuse(
+                "yaml.depth", f"The file is nested more than {MAX_DEPTH} levels deep: make it flatter.", line, field
+            )
         if isinstance(event, events.SequenceStartEvent):
             return self.sequence(field, depth + 1)
         return self.mapping(field, depth + 1)

@@ -133,11 +133,11 @@ WORDS: dict[str, tuple[str, Words]] = {
     "minItems": ("schema.items", lambda f, v, u: f"Must have at least {plural(f['limit'], 'entry')}."),
     "maxItems": ("schema.items", lambda f, v, u: f"Must have at most {plural(f['limit'], 'entry')}."),
     "uniqueItems": ("schema.unique", lambda f, v, u: "An entry is there twice: remove one of them."),
-    "contains": ("schema.contains", lambda f, v, u: "None of the entries is of the sort that must be there."),
+    "contains": ("schema.contains", lambda f, v, u: "None of the entries is of the sort that must be there: add one."),
     "minProperties": ("schema.items", lambda f, v, u: f"Must have at least {plural(f['limit'], 'field')}."),
     "maxProperties": ("schema.items", lambda f, v, u: f"Must have at most {plural(f['limit'], 'field')}."),
     "falseSchema": ("schema.not-allowed", lambda f, v, u: "Is not allowed here: remove it."),
-    "not": ("schema.combination", lambda f, v, u: "This combination of values is not allowed."),
+    "not": ("schema.combination", lambda f, v, u: "This combination of values is not allowed: change one of them."),
 }
 
 
@@ -169,7 +169,7 @@ def _required(error: jsonschema_rs.ValidationError, name: str) -> Sentence:
         why = " because of another field that is set"
     elif "then" in path or "else" in path:
         why = " with these values"
-    return Sentence("schema.required", f"Is required{why}: add it.", (name,))
+    return Sentence("schema.required", f"{name} is required{why}: add it.", (name,))
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
@@ -182,4 +182,6 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _alternatives(context: list[list[jsonschema_rs.ValidationError]]) -> str:
     texts = [next(sentences(errors[0])).text for errors in context if errors]
     joined = " Or: ".join(dict.fromkeys(texts))
-    return f"None of the alternatives fits. {joined}" if joined else "More than one of the alternatives fits."
+    if not joined:
+        return "More than one of the alternatives fits: say which one you mean."
+    return f"None of the alternatives fits. {joined}"

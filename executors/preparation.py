@@ -55,7 +55,7 @@ def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
         raise CannotPrepare(f"{system.name} is of the type {system.type}, which this worker's catalogue does not have.")
     problems = system_type.connection_problems(system.connection)
     if problems:
-        raise CannotPrepare(f"The connection of {system.name} is not valid: {problems[0].message}")
+        raise CannotPrepare(f"The connection of {system.name} is not valid: {problems[0].field}: {problems[0].message}")
     values = _Values()
     try:
         system_secrets = {name: values.resolve(ref) for name, ref in system.secrets.items()}

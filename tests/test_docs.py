@@ -1,5 +1,6 @@
 """What a person can set, call or add is documented."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -7,6 +8,36 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = "\n".join(
     file.read_text() for file in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
 )
+
+AREAS = (
+    "approval|catalog|declaration|document|identity|immutable|kind|limits|ownership|path|reference|schema|secrets|site"
+    "|suspicious|system|team|type|yaml"
+)
+ID = re.compile(rf"({AREAS})\.[a-z][a-z-]*")
+
+
+def ids_in_code():
+    """The stable ids of problems and violations, as they stand in the code; of computed ones, their form."""
+    found = set()
+    for file in (ROOT / "changes").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and ID.fullmatch(node.value):
+                found.add(node.value)
+            elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+                beginning = node.values[0].value
+                if beginning in ("immutable.", "schema."):
+                    found.add(beginning + {"immutable.": "<field>", "schema.": "<keyword>"}[beginning])
+                elif beginning == "path.":  # over the nouns of an address
+                    found |= {"path.team", "path.system", "path.document"}
+    return {id for id in found if not id.endswith(".yml")}
+
+
+def test_every_error_id_is_documented_and_none_else():
+    text = (ROOT / "docs" / "errors.md").read_text()
+    listed = re.findall(r"^\| `([a-z.<>-]+)` \|", text, re.MULTILINE)
+    assert sorted(set(listed)) == sorted(listed)
+    assert sorted(ids_in_code() - set(listed)) == []
+    assert sorted(set(listed) - ids_in_code()) == []
 
 
 def test_every_setting_is_documented():

@@ -111,7 +111,7 @@ def _save_form(request: HttpRequest, desk: Desk) -> Desk:
         try:
             text = update_text(text, reading.document)
         except InvalidFile as invalid:
-            why = invalid.problems[0].message if invalid.problems else "No file can hold this."
+            why = ": ".join(filter(None, (invalid.problems[0].field, invalid.problems[0].message)))
             raise workflow.Refused(f"Not saved: {why}") from invalid
     again = _store(request, desk, text)
     again.typed, again.said, again.focus = reading.typed, reading.problems, reading.focus

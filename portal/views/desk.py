@@ -10,7 +10,7 @@ from functools import cached_property
 
 from changes.catalog import catalog
 from changes.declarations import System
-from changes.documents import Address, InvalidFile, Json, Problem, read_yaml
+from changes.documents import NO_MAPPING, Address, InvalidFile, Json, Problem, read_yaml
 from changes.kinds import Kind
 from changes.models import ChangeRequest, Edit
 from changes.plan import Operation, Plan, PlanItem
@@ -65,7 +65,7 @@ def parse(edit: Edit) -> tuple[dict[str, Json] | None, tuple[Problem, ...]]:
         return None, error.problems
     if isinstance(value, dict):
         return value, ()
-    return None, (Problem("document.shape", "A document is a mapping of keys: kind, spec and so on.", edit.path, 1),)
+    return None, (Problem("document.shape", NO_MAPPING, edit.path, 1),)
 
 
 def seen(edit: Edit) -> str:

@@ -75,15 +75,15 @@ def test_the_catalogue_that_is_shipped_loads():
         ({"tags": ["a", "b", "c", "d"]}, "spec.tags", "Must have at most 3 entries."),
         ({"tags": ["a", "a"]}, "spec.tags", "An entry is there twice: remove one of them."),
         ({"tags": "a"}, "spec.tags", 'Must be a list (is "a").'),
-        ({"routes": [{"name": "a"}, {"weight": 1}]}, "spec.routes.1.name", "Is required: add it."),
+        ({"routes": [{"name": "a"}, {"weight": 1}]}, "spec.routes.1.name", "name is required: add it."),
         (
             {"routes": [{"name": "a", "wieght": 2}]},
             "spec.routes.0.wieght",
             "There is no field 'wieght'; did you mean 'weight'?",
         ),
         ({"target": "here"}, "spec.target", None),
-        ({"login": "x"}, "spec.realm", "Is required because of another field that is set: add it."),
-        ({"mode": "compact"}, "spec.compaction", "Is required with these values: add it."),
+        ({"login": "x"}, "spec.realm", "realm is required because of another field that is set: add it."),
+        ({"mode": "compact"}, "spec.compaction", "compaction is required with these values: add it."),
         ({"mode": "compact", "compaction": 3}, "spec.compaction", "Must be at least 5 (is 3)."),
         ({"compaction": 7}, "spec.compaction", "Is not allowed here: remove it."),
     ],
@@ -381,7 +381,7 @@ def test_a_schema_may_nest_in_all_the_usual_ways():
     assert schema_problems(data) == []
     assert ((("a",), "u")) in Schema(data, "spec").marked("x-unit")
     found = {problem.field: problem.message for problem in Schema(data, "spec").problems({"a": "x"}, file="", lines={})}
-    assert found == {"spec.b": "Is required because of another field that is set: add it."}
+    assert found == {"spec.b": "b is required because of another field that is set: add it."}
 
 
 def test_rarer_rules_have_sentences_too():
@@ -417,11 +417,11 @@ def test_rarer_rules_have_sentences_too():
         problem.field.removeprefix("spec."): problem.message for problem in schema.problems(spec, file="", lines={})
     }
     assert found["const"] == "Must be 3 (is 4)."
-    assert found["not"] == "This combination of values is not allowed."
-    assert found["contains"] == "None of the entries is of the sort that must be there."
+    assert found["not"] == "This combination of values is not allowed: change one of them."
+    assert found["contains"] == "None of the entries is of the sort that must be there: add one."
     assert found["short"] == "Must have at least 3 characters."
     assert found["any"].startswith("None of the alternatives fits.")
-    assert found["both"] == "More than one of the alternatives fits."
+    assert found["both"] == "More than one of the alternatives fits: say which one you mean."
     assert found["types"] in ("Must be empty or a text (is 3).", "Must be a text or empty (is 3).")
     assert found["format"] == '"x" is not a UUID.'
     assert "few" in found

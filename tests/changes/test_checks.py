@@ -386,7 +386,8 @@ def test_a_change_that_nobody_could_approve_is_told():
     found = only({ORDERS: spec(size=6)}, lonely, "olaf")
     assert (found.id, found.path) == ("approval.nobody", ORDERS)
     assert (
-        found.message == "One of the owners of queue-test (messaging) must approve this, and nobody had no hand in it."
+        found.message
+        == "One of the owners of queue-test (messaging) must approve this, and none of them can: who had a hand in it never may."
     )
     assert "messaging" in found.fix
 

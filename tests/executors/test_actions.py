@@ -80,9 +80,7 @@ def test_a_wish_to_cancel_that_comes_while_its_worker_gives_up_is_not_lost(yard,
 
 
 def test_what_rests_on_failed_work_is_not_tried_again_before_it(yard):
-    yard.merge(
-        {box("first"): document("Box", trouble="fail no"), box("second", "shelf-b"): document("Box", **NEEDS)}
-    )
+    yard.merge({box("first"): document("Box", trouble="fail no"), box("second", "shelf-b"): document("Box", **NEEDS)})
     while reconcile():
         pass
     cancel(WorkItem.objects.get(system="shelf-b"), yard.user("olga"))
