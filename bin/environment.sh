@@ -23,14 +23,16 @@ make_environment() {
     stop_with "Mergeyard's embedded servers are built for Linux on x86-64; this is $(uname -sm). See docs/operations.md for an installation with servers of your own."
   command -v git >/dev/null || stop_with "git is missing: install it with your system's package manager, then start again."
   wanted=$(cat requirements.txt portal/demo/requirements.txt tests/requirements.txt | cksum)" $requirements"
-  grep -qxF "$wanted" .venv/installed 2>/dev/null && return
-  # What the tests install is more than what the demo needs.
-  [ "$requirements" = portal/demo/requirements.txt ] &&
-    grep -qxF "${wanted% *} tests/requirements.txt" .venv/installed 2>/dev/null && return
+  if [ -x .venv/bin/python ]; then # not when the interpreter it was made with is gone
+    grep -qxF "$wanted" .venv/installed 2>/dev/null && return
+    # What the tests install is more than what the demo needs.
+    [ "$requirements" = portal/demo/requirements.txt ] &&
+      grep -qxF "${wanted% *} tests/requirements.txt" .venv/installed 2>/dev/null && return
+  fi
   python=$(find_python) || stop_with "Python 3.11, 3.12 or 3.13 is missing: install it, or name one with MERGEYARD_PYTHON=/path/to/python3."
   [ "$(df -Pk . | awk 'NR==2 {print $4}')" -gt 1500000 ] ||
     stop_with "The disk that holds $PWD has less than 1.5 GB free: make room, then start again."
-  if [ ! -x .venv/bin/uv ]; then
+  if [ ! -x .venv/bin/uv ] || [ ! -x .venv/bin/python ]; then
     echo "Making a virtual environment in .venv with $("$python" --version) ..."
     said=$("$python" -m venv --clear .venv 2>&1) ||
       stop_with "The virtual environment could not be made; on Debian and Ubuntu the package python3-venv is needed. Python said: $(echo "$said" | tail -n 1)"

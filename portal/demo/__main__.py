@@ -27,6 +27,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, help="of the web server on 127.0.0.1 (default 8000)")
     parser.add_argument("--home", type=Path, help="where the demo keeps its data (default var/demo)")
     options = parser.parse_args()
+    if options.port is not None and not 0 < options.port < 65536:
+        parser.error(f"there is no port {options.port}: choose one between 1 and 65535")
     if options.once:  # beside a demo that runs, and with nothing of an earlier time
         options.home, options.reset = options.home or ROOT / "var" / "once", True
         options.port = options.port or playbook_servers.free_port()

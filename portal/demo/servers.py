@@ -24,7 +24,7 @@ def start_queue(home: Home, *, started: list[Server]) -> int:
         raise CannotStart("The embedded queue is not installed: delete the folder .venv and start again.")
     binary = Path(spec.origin).parent / "_binaries" / "linux-x86_64" / "valkey-server"
     directory = home.path / "queue"
-    port = kept_ports(directory, ["queue"], title="the embedded queue")["queue"]
+    port: int = kept_ports(directory, ["queue"], title="the embedded queue")["queue"]
     config = directory / "valkey.conf"
     config.touch(mode=0o600)
     config.write_text(

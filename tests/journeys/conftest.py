@@ -83,15 +83,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def start_stack(home: Path, **settings: str) -> Stack:
-    """Raises AssertionError with what it said when it does not become ready."""
+def start_stack(home: Path, *options: str, **settings: str) -> Stack:
+    """The options are those of bin/demo. Raises AssertionError with what it said when it does not become ready."""
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MERGEYARD_", "DJANGO_"))}
     log = home.with_suffix(".log")
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "portal.demo", "--home", str(home), "--port", str(port)],
+            [sys.executable, "-m", "portal.demo", "--home", str(home), "--port", str(port), *options],
             cwd=ROOT, env=environment | settings, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
     stack = Stack(home, port, process, log)
     limit = time.monotonic() + READY_SECONDS
