@@ -44,7 +44,19 @@ class End:
 
 
 def finish(claim: Claim, end: End) -> None:
-    """Record the end of a run. Raises Stale, and nothing is changed, if the item was taken over."""
+    """Record the end of a run. Raises Stale, and nothing is changed, if the item was taken over.
+
+    When it raises, the rows in memory are as before too: it can be tried again.
+    """
+    before = claim.item.state, claim.run.state
+    try:
+        _finish(claim, end)
+    except BaseException:
+        claim.item.state, claim.run.state = before
+        raise
+
+
+def _finish(claim: Claim, end: End) -> None:
     with transaction.atomic():
         if not move_if(claim.item, end.item, where=claim.ours, why=end.why, lease_until=None, cancel_requested=False):
             raise Stale(f"work item {claim.item.pk} is no longer ours")
@@ -101,9 +113,10 @@ def record(item: WorkItem, rows: list[ItemResource], *, results: Mapping[str, Re
         row.reasons, row.message, row.run, row.finished_at = list(result.reasons), result.message, run, now
     fields = ["result", "before", "after", "reasons", "message", "run", "finished_at"]
     ItemResource.objects.bulk_update(rows, fields, batch_size=100)
-    for batch in _batches(rows):
+    for batch in _batches(sorted(rows, key=lambda row: row.identity)):
         identities = {row.identity for row in batch}
         standing = Resource.objects.select_for_update().filter(system=item.system, identity__in=identities)
+        standing = standing.order_by("pk")  # discovery locks them in this order too
         by_key = {(resource.kind, resource.identity): resource for resource in standing}
         changed = [by_key[row.kind, row.identity] for row in batch if (row.kind, row.identity) in by_key]
         for row in batch:

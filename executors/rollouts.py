@@ -267,6 +267,11 @@ def _names(change: Change) -> dict[str, str]:
 
 def _upsert(rows: list[Resource], fields: list[str]) -> None:
     last = {(row.system, row.kind, row.identity): row for row in rows}
+    # The end of a run locks its resources by primary key: in another order the two could wait for each other for ever.
+    identities = sorted({identity for _, _, identity in last})
+    for start in range(0, len(identities), BATCH):
+        known = Resource.objects.filter(identity__in=identities[start : start + BATCH])
+        list(known.select_for_update().order_by("pk").values_list("pk", flat=True))
     Resource.objects.bulk_create(
         last.values(),
         update_conflicts=True,

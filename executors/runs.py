@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from changes.documents import Address, InvalidFile
 from executors import results
@@ -158,8 +158,20 @@ class _Run:
             with contextlib.suppress(Stale, DatabaseError):
                 writer.finish()
             raise
-        writer.finish()
-        results.finish(self.claim, end)
+        self._keep_trying(writer.finish)
+        self._keep_trying(lambda: results.finish(self.claim, end))
+
+    def _keep_trying(self, write: Callable[[], None]) -> None:
+        """What a play did is not forgotten because the database was away or chose us to break a deadlock."""
+        while True:
+            try:
+                return write()
+            except (OperationalError, InterfaceError) as error:
+                if self.keeper.too_late:
+                    raise
+                log.warning("The end of run %s waits for the database: %s", self.claim.run.pk, error)
+                connection.close()
+                time.sleep(LOOK_SECONDS)
 
     def _supervise(self, attempt: Attempt, order: Order, writer: EventWriter, prepared: Prepared) -> Ending:
         wanted = {row.path: row for row in prepared.rows}

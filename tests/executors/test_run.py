@@ -2,6 +2,7 @@
 
 import json
 
+from changes.models import Transition
 from executors import queues
 from executors.events import stream_of
 from executors.models import Run
@@ -132,3 +133,35 @@ def test_a_directory_outside_of_the_allowed_ones_is_refused(yard, settings):
 def test_nothing_is_left_of_an_attempt(yard):
     yard.roll_out({box("orders"): document("Box")})
     assert list((yard.directory / "attempts").iterdir()) == []
+
+
+def test_the_end_of_a_run_waits_for_a_database_that_was_away(yard, monkeypatch):
+    from django.db import OperationalError
+
+    from executors import results
+
+    record, tried = results.record, []
+
+    def away_at_first(*given, **named):
+        tried.append(1)
+        if len(tried) < 3:
+            raise OperationalError("deadlock detected")
+        record(*given, **named)
+
+    monkeypatch.setattr(results, "record", away_at_first)
+    yard.roll_out({box("orders"): document("Box", size=5)})
+    [item] = yard.items()
+    assert (item.state, item.attempts, len(tried)) == ("succeeded", 1, 3)
+    assert (yard.result(box("orders")).result, Run.objects.get().state) == ("changed", "succeeded")
+    assert Transition.objects.filter(noun="workitem", after="succeeded").count() == 1
+
+
+def test_an_end_that_cannot_be_recorded_says_why(yard, monkeypatch):
+    from executors import results
+
+    monkeypatch.setattr(results, "record", lambda *given, **named: 1 / 0)
+    yard.roll_out({box("orders"): document("Box", size=5)})
+    [item] = yard.items()
+    assert (item.state, item.attempts) == ("parked", 3)
+    assert [run.state for run in item.runs.order_by("number")] == ["errored"] * 3
+    assert "ZeroDivisionError" in item.runs.first().error
