@@ -5,6 +5,7 @@ write as text nodes. Must not know requests, rights or streams.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -246,12 +247,13 @@ class Fold:
     def title(self) -> str:
         return title(self.lines[0])
 
-    def count(self, outcome: str) -> int:
-        return sum(1 for line in self.lines if line["status"] == outcome)
-
     @property
     def counts(self) -> str:
-        told = [f"{self.count(one)} {one}" for one in ("failed", "changed") if self.count(one)]
+        """Of resources where the task reports them: Ansible's own line says the same once more."""
+        outcomes = Counter(
+            line["status"] for line in [one for one in self.lines if one["sort"] == "resource"] or self.lines
+        )
+        told = [f"{outcomes[one]} {one}" for one in ("failed", "changed") if outcomes[one]]
         return ", ".join([*told, f"{len(self.lines)} line{'s' if len(self.lines) > 1 else ''}"])
 
     @property

@@ -222,7 +222,7 @@ def _kind_icons() -> dict[str, str]:
 
 
 _YAML_LINE = re.compile(
-    r"^(?P<lead>\s*(?:- )*)(?:(?P<key>[^\s#:][^:#]*)(?P<colon>:)(?=\s|$))?(?P<rest>.*?)(?P<note>(?:^|\s)#.*)?$"
+    r"^(?P<lead>\s*(?:- )*)(?:(?P<key>[^\s#:\[{][^:#]*)(?P<colon>:)(?=\s|$))?(?P<rest>.*?)(?P<note>(?:^|\s)#.*)?$"
 )
 
 

@@ -124,6 +124,34 @@ def test_lines_fold_by_task_and_only_what_matters_is_open(run):
     assert folds[2].counts == "1 failed, 1 changed, 3 lines"
 
 
+def test_folds_outside_of_tasks_say_what_they_are(run):
+    fill(
+        run,
+        ("note", "", "Attempt 1", None),
+        ("line", "", "PLAY [Bring it] ******", None),
+        ("task", "Write", "Write", None),
+        ("resource", "Write", "", {"status": "ok", "changed": True, "path": "resources/a/b/C/d.yml"}),
+        ("line", "Write", "changed: [system]", None),
+        ("line", "", "PLAY RECAP *******************", None),
+    )
+    folds = log.page(run).folds
+    assert [one.title for one in folds] == ["Before the first task", "Write", "Play recap"]
+    assert folds[1].counts == "1 changed, 3 lines"
+    assert folds[0].lines[1]["parts"] == [("", "PLAY [Bring it]")]
+    assert folds[2].lines[0]["parts"] == [("", "PLAY RECAP")]
+
+
+def test_a_failed_resource_is_told_before_what_ansible_makes_of_it(run):
+    fill(
+        run,
+        ("resource", "Write", "No lid.", {"status": "failed", "path": "resources/a/b/C/d.yml", "reasons": []}),
+        ("line", "Write", "fatal: [system]: FAILED! => {}", None),
+    )
+    found = log.failure(run)
+    assert "".join(text for _, text in found["parts"]) == "failed a/b/C/d: No lid."
+    assert "failed a/b/C/d: No lid." in log.text_chunks(run)[0]
+
+
 def test_the_task_that_runs_is_open(run):
     fill(run, ("task", "Read", "TASK [Read]", None), ("line", "Read", "ok: [localhost]", None))
     assert log.page(run).folds[-1].open
@@ -185,5 +213,7 @@ def test_a_resource_without_words_gets_some(run):
         run,
         ("resource", "Write", "", {"status": "changed", "path": "resources/a/b/C/d.yml", "reasons": ["size 1 -> 2"]}),
     )
-    line = log.page(run).folds[0].lines[0]
+    fold = log.page(run).folds[0]
+    assert fold.counts == "1 changed, 1 line"
+    line = fold.lines[0]
     assert line["parts"] == [("s-changed", "changed"), ("", " "), ("", "a/b/C/d: size 1 -> 2")]

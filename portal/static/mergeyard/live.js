@@ -107,7 +107,9 @@
       this.setUpSearch();
       this.localTimes(this.folds);
       const wanted = location.hash.match(/^#r(\d+)-l(\d+)$/);
+      const failed = root.dataset.open === "0" && $(".ln[data-status=failed]", this.folds);
       if (wanted && Number(wanted[1]) === this.run) this.show(Number(wanted[2]));
+      else if (failed) this.reveal(failed);
       else this.toEnd();
       this.drawEnds();
     }
@@ -210,8 +212,7 @@
     }
     count(fold, line) {
       const tally = fold.tally ??= this.tallyOf(fold, line);
-      tally.lines += 1;
-      if (line.status in tally) tally[line.status] += 1;
+      this.add1(tally, line.sort, line.status);
       const order = ["failed", "changed", "ok", "skipped"];
       const rank = (status) => order.includes(status) ? order.indexOf(status) : 9;
       if (rank(line.status) < rank(fold.dataset.status)) fold.dataset.status = line.status;
@@ -219,18 +220,24 @@
       this.tell(fold, (Date.parse(line.at) - tally.began) / 1000);
     }
     tallyOf(fold, without) {
-      const tally = { lines: 0, failed: 0, changed: 0 };
+      const tally = { lines: 0, resources: 0, resource: {}, line: {} };
       for (const one of $$(".ln", fold)) {
         if (without && Number(one.dataset.number) === without.number) continue;
-        tally.lines += 1;
-        if (one.dataset.status in tally) tally[one.dataset.status] += 1;
+        this.add1(tally, one.dataset.sort, one.dataset.status);
       }
       const began = $("time", fold);
       if (began && (!without || tally.lines)) tally.began = Date.parse(began.dateTime);
       return tally;
     }
+    add1(tally, sort, status) {
+      tally.lines += 1;
+      if (sort === "resource") tally.resources += 1;
+      const counts = tally[sort === "resource" ? "resource" : "line"];
+      counts[status] = (counts[status] || 0) + 1;
+    }
     tell(fold, seconds) {
-      const { lines, failed, changed } = fold.tally;
+      /* Of resources where the task reports them: Ansible's own line says the same once more. */
+      const { lines, resources, resource, line } = fold.tally, { failed, changed } = resources ? resource : line;
       const words = [];
       if (failed) words.push(`${failed} failed`);
       if (changed) words.push(`${changed} changed`);
@@ -318,10 +325,13 @@
       if (!this.find(number)) await this.replace(`line=${number}`);
       const line = this.find(number);
       if (!line) return;
+      this.mark(line);
+      this.reveal(line);
+    }
+    reveal(line) {
       this.placing = true;
       line.closest("details").open = true;
       this.follows = false;
-      this.mark(line);
       this.body.scrollTop += line.getBoundingClientRect().top - this.body.getBoundingClientRect().top - this.body.clientHeight / 3;
       this.drawEnds();
       setTimeout(() => { this.placing = false; });

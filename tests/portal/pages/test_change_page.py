@@ -2,8 +2,10 @@
 
 import re
 
+from django.test import Client
+
 from changes import workflow
-from changes.models import Approval, ChangeRequest
+from changes.models import Approval, ChangeRequest, User
 from changes.review import evaluate
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
@@ -114,6 +116,17 @@ def test_the_merged_page_shows_its_rollout(office, reader, work):
     assert rollout.pk
     assert "Applied" in text
     assert "1 of 1 work item" in text
+
+
+def test_whoever_may_edit_it_has_the_button(office, reader):
+    request = office.proposed({ORDERS: box(9)})
+    for name, may in (("rita", True), ("sam", False)):
+        assert (f'action="/changes/{request.pk}/revise/"' in page(reader(name), request)) is may
+    mate = User.objects.create_user("ted")
+    office.commit_by_hand({"teams/payments.yml": b"title: Payments\nmembers: [rita, ted]\n"})
+    client = Client()
+    client.force_login(mate)
+    assert f'action="/changes/{request.pk}/revise/"' in page(client, request)
 
 
 def test_a_merged_request_that_nobody_picked_up_yet_says_what_it_waits_for(office, reader):

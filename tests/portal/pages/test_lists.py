@@ -48,6 +48,30 @@ def test_history_finds_by_typed_filters(some, reader, query, found):
     assert found is None or shown == found
 
 
+def test_every_filter_has_a_field_and_a_chip_that_takes_it_away(some, reader):
+    client = reader("sam")
+    text = client.get("/history/", {"q": "first team:payments by:rita after:2001-01-01 state:open"}).content.decode()
+    for name in ("q", "state", "team", "system", "kind", "by", "after", "before"):
+        assert f' name="{name}"' in text
+    assert 'name="q" data-search-here value="first"' in text
+    assert "<option selected>payments</option>" in text
+    assert 'name="after" value="2001-01-01"' in text
+    assert 'href="?q=first&amp;team=payments&amp;state=open&amp;after=2001-01-01"' in text
+    assert titles(client, q="first", team="payments", state="open", after="2001-01-01") == ["First"]
+
+
+def test_lists_name_who_approved_and_who_declined(office, reader):
+    request = office.proposed({ORDERS: box(4), REFUNDS: box(5)}, title="Asked")
+    office.approved(request)
+    assert "approved by" in reader("sam").get("/history/").content.decode()
+
+
+def test_home_says_what_my_open_changes_wait_for(office, reader):
+    office.proposed({ORDERS: box(4)}, title="Asked")
+    text = reader("rita").get("/").content.decode().split('id="mine"')[1]
+    assert "Waiting for approval" in text
+
+
 def test_an_unknown_filter_is_told_and_not_ignored(some, reader):
     text = reader("sam").get("/history/", {"q": "colour:red"}).content.decode()
     assert "“colour:” is not a filter here" in text
