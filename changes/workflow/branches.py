@@ -131,7 +131,7 @@ def update_branch(change_request: ChangeRequest, user: User) -> None:
     repository, old = state(), change_request.head
     main = repository.main()
     if repository.contains(old, main):
-        raise Refused("The branch already contains everything that is on main.")
+        raise Refused("The branch already contains everything that is on main: there is nothing to update.")
     merged = repository.merge_trees(repository.merge_base(main, old), main, old)
     if isinstance(merged, Conflict):
         raise Refused(

@@ -61,7 +61,7 @@ def comment(change_request: ChangeRequest, user: User, text: str) -> Comment:
     if not _storable(text):
         raise Refused("Write something first.")
     if len(text) > MAX_COMMENT:
-        raise Refused(f"A comment may have at most {MAX_COMMENT:,} characters.")
+        raise Refused(f"A comment may have at most {MAX_COMMENT:,} characters: shorten it.")
     return Comment.objects.create(change_request=change_request, user=user, text=_storable(text))
 
 
@@ -74,7 +74,7 @@ def withdraw(change_request: ChangeRequest, user: User, why: str = "") -> None:
 
 def reject(change_request: ChangeRequest, user: User, why: str) -> None:
     """Say a final no, with the reason, as somebody whose approval it needs."""
-    if not why.strip():
+    if not _storable(why):
         raise Refused("Say why, so that the requester knows what to do instead.")
     if not has_a_say(evaluate(change_request), user):
         raise Refused("Only people whose approval it needs can reject a change request.")
@@ -83,7 +83,9 @@ def reject(change_request: ChangeRequest, user: User, why: str) -> None:
 
 def _close(change_request: ChangeRequest, after: ChangeRequestState, *, user: User, why: str) -> None:
     if change_request.state not in OPEN_STATES:
-        raise Refused(f"Change request {change_request.number} is {change_request.state} already.")
+        raise Refused(
+            f"Change request {change_request.number} is {change_request.state} already: there is nothing to close."
+        )
     if after == ChangeRequestState.REJECTED and change_request.state == ChangeRequestState.DRAFT:
         raise Refused("A draft was not proposed yet: only its requester can withdraw it.")
     try:
@@ -91,7 +93,7 @@ def _close(change_request: ChangeRequest, after: ChangeRequestState, *, user: Us
             # The row's lock orders this with the intent of a merge.
             ChangeRequest.objects.select_for_update().get(pk=change_request.pk)
             if change_request.intents.filter(state=IntentState.OPEN).exists():
-                raise Refused("It is being merged this moment.")
+                raise Refused("It is being merged this moment: wait for that, then look again.")
             change_request.move(after, who=user, why=_storable(why))
     except StateConflict as conflict:
         raise Refused("Somebody else was faster: look at the change request again.") from conflict

@@ -48,7 +48,7 @@ def merge(change_request: ChangeRequest, user: User) -> str:
 def _may_merge(review: Review, user: User) -> None:
     request = review.change_request
     if request.state != ChangeRequestState.OPEN:
-        raise Refused(f"Change request {request.number} is {request.state}.")
+        raise Refused(f"Change request {request.number} is {request.state}: there is nothing to merge.")
     if review.blockers:
         raise Refused(f"Change request {request.number} cannot be merged yet. {' '.join(review.blockers)}")
     if not has_a_say(review, user):
