@@ -225,17 +225,17 @@ REFUSALS = {
     approve_what_is_closed: "Change request 1 is merged: there is nothing to approve.",
     approve_an_older_page: "The change request has changed since you opened this page: look at the plan again.",
     withdraw_as_a_stranger: "Only the requester, their team and the platform team can withdraw a change request.",
-    withdraw_what_is_merged: "Change request 1 is merged already.",
-    withdraw_while_merging: "It is being merged this moment.",
+    withdraw_what_is_merged: "Change request 1 is merged already: there is nothing to close.",
+    withdraw_while_merging: "It is being merged this moment: wait for that, then look again.",
     withdraw_too_late: "Somebody else was faster: look at the change request again.",
     reject_a_draft: "A draft was not proposed yet: only its requester can withdraw it.",
     reject_as_a_stranger: "Only people whose approval it needs can reject a change request.",
     reject_without_a_word: "Say why, so that the requester knows what to do instead.",
     say_nothing: "Write something first.",
-    say_too_much: "A comment may have at most 20,000 characters.",
+    say_too_much: "A comment may have at most 20,000 characters: shorten it.",
     update_what_is_merged: "Change request 1 is merged: its branch stays as it is.",
     update_as_a_stranger: "Only people who may edit or approve this change request can update its branch.",
-    update_what_is_up_to_date: "The branch already contains everything that is on main.",
+    update_what_is_up_to_date: "The branch already contains everything that is on main: there is nothing to update.",
     update_with_a_conflict: (
         f"Main and the branch both changed {ORDERS}. Open the file in compose, which shows main's text, and decide "
         "what it should say."
@@ -270,7 +270,7 @@ REFUSALS = {
         "Change request 1 cannot be merged yet. Waits for the approval of one of the owners of shelf-test (shelves)."
     ),
     merge_as_a_stranger: "Only people who may edit or approve this change request can merge it.",
-    merge_twice: "Change request 1 is merged.",
+    merge_twice: "Change request 1 is merged: there is nothing to merge.",
     revert_what_is_open: "Change request 1 is not merged: there is nothing to revert.",
     revert_twice: "Main no longer has anything of change request 1: it is undone already.",
 }
@@ -282,12 +282,13 @@ def test_a_verb_that_is_refused_says_why(office, verb):
         verb(office)
 
 
+ONLY = "only regular files (mode 100644) may be here."
 ENTRIES = {
-    ("resources/payments/x/Box/a.yml", "120000"): "is a symbolic link; only regular files (mode 100644) may be here.",
-    ("resources/payments/x/Box/a.yml", "100755"): "is an executable file; only regular files (mode 100644) may be here.",
-    ("resources/payments/x", "160000"): "is a submodule; only regular files (mode 100644) may be here.",
-    ("a/b/c/d/e", "040000"): "is a folder nested too deep; only regular files (mode 100644) may be here.",
-    ("a", "100664"): "is an entry of mode 100664; only regular files (mode 100644) may be here.",
+    ("resources/payments/x/Box/a.yml", "120000"): f"is a symbolic link; {ONLY}",
+    ("resources/payments/x/Box/a.yml", "100755"): f"is an executable file; {ONLY}",
+    ("resources/payments/x", "160000"): f"is a submodule; {ONLY}",
+    ("a/b/c/d/e", "040000"): f"is a folder nested too deep; {ONLY}",
+    ("a", "100664"): f"is an entry of mode 100664; {ONLY}",
     ("teams/A.yml", "100644"): (
         "is not a path of the state repository. Documents are at resources/<team>/<system>/<Kind>/<name>.yml, in "
         "lower case but for the kind."
