@@ -14,7 +14,7 @@ from playbooks.servers import CannotStart, Example, MissingTool, Server, Testbed
 
 MEMORY_ONLY = False
 SECONDS = 5
-LONGEST_SOCKET_DIRECTORY = 80  # of the 107 bytes that a socket's path may have
+LONGEST_SOCKET_DIRECTORY = 91  # as the connection's schema says; a socket's path may have 107 bytes
 
 EXAMPLES = {
     "BalancerRoute": Example(
@@ -94,7 +94,8 @@ def start(directory: Path) -> Testbed:
     master.unlink(missing_ok=True)
     balancer = Server(
         "HAProxy",
-        [binary, "-W", "-S", str(master), "-f", str(config), "-f", str(routes)],
+        # Relative to its log's directory: while it binds, it needs a longer path than those who connect.
+        [binary, "-W", "-S", f"unix@{socket_directory.name}/master.sock", "-f", str(config), "-f", str(routes)],
         log=directory / "haproxy.log",
     )
     url = f"http://127.0.0.1:{ports['balancer']}"

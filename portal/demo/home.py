@@ -4,14 +4,18 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 NEEDED_BYTES = 500_000_000
+LONGEST_PATH = 65  # the systems' servers have sockets below it, whose whole path may have 107 bytes
+PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+-]*")  # no more may stand in a system's connection
 FROM_OUTSIDE = ("MERGEYARD_DATABASE_URL", "MERGEYARD_REDIS_URL", "MERGEYARD_LOG_LEVEL", "MERGEYARD_CONTAINMENT")
 
 
@@ -28,6 +32,7 @@ class Home:
     @classmethod
     def open(cls, path: Path, *, port: int, reset: bool) -> "Home":
         """Take the directory for this process; `reset` empties it first."""
+        _check_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -76,6 +81,19 @@ class Home:
             "DJANGO_SETTINGS_MODULE": "portal.settings",
         }
         return ours | {name: os.environ[name] for name in FROM_OUTSIDE if name in os.environ}
+
+
+def _check_path(path: Path) -> None:
+    if not PLAIN_PATH.fullmatch(sys.prefix):
+        raise CannotStart(
+            f"The demo's systems cannot use programs at {sys.prefix}: put the checkout at a path that has only letters "
+            "from a to z, digits and . _ + -."
+        )
+    if not PLAIN_PATH.fullmatch(str(path)) or len(str(path)) > LONGEST_PATH:
+        raise CannotStart(
+            f"The demo's servers cannot have their files at {path}: name a directory whose path has at most "
+            f"{LONGEST_PATH} letters from a to z, digits and . _ + -, as in bin/demo --home /var/tmp/mergeyard."
+        )
 
 
 def _check_port(port: int) -> None:

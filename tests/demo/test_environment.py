@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import not_tested
-from tests.journeys.conftest import ROOT, free_port
+from tests.journeys.conftest import ROOT, free_port, outside
 
 pytestmark = pytest.mark.stack
 
@@ -100,24 +100,35 @@ def test_a_full_disk_is_told_before_anything_is_installed(machine):
 def start(*options, before=()):
     """The demo itself: exit code and all that it said."""
     argv = [*before, sys.executable, "-m", "portal.demo", "--port", str(free_port()), *options]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=ROOT, env=outside(), capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_small_disk_for_its_data_is_told(tmp_path):
+def test_a_small_disk_for_its_data_is_told(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("d")
     small = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=50m none "$0" && exec "$@"', str(tmp_path)]
     if subprocess.run([*small, "true"], capture_output=True).returncode:
         not_tested.append("not tested: a full disk: file systems cannot be mounted here")
         pytest.skip(not_tested[-1])
-    home = tmp_path / "home"
+    home = tmp_path / "h"
     sentence = f"The disk that holds {home} has less than 0.5 GB free: make room, then start again.\n"
     assert start("--home", str(home), before=small) == (1, sentence)
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path):
-    file = tmp_path / "file"
+@pytest.mark.parametrize("name", ["long-" * 20, "my data", "données"])
+def test_a_path_that_servers_cannot_have_is_told_with_the_way_out(tmp_path, name):
+    home = tmp_path / name
+    code, said = start("--home", str(home))
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith(f"The demo's servers cannot have their files at {home}: ")
+    assert "bin/demo --home /var/tmp/mergeyard" in said
+    assert not home.exists()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path_factory):
+    file = tmp_path_factory.mktemp("d") / "file"
     file.touch()
-    code, said = start("--home", str(file / "home"))
+    code, said = start("--home", str(file / "h"))
     assert (code, said.count("\n")) == (1, 1)
     assert said.startswith("The demo cannot go on: ")
     assert str(file) in said
@@ -129,7 +140,8 @@ def test_a_port_that_does_not_exist_is_refused_by_its_number():
     assert said.endswith("there is no port 99999: choose one between 1 and 65535\n")
 
 
-def test_a_port_that_only_root_may_have_is_not_said_to_be_in_use(tmp_path):
+def test_a_port_that_only_root_may_have_is_not_said_to_be_in_use(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("d")
     unused = next(port for port in range(1, 1024) if port not in listening())
     plain = [] if os.geteuid() else ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= unused:

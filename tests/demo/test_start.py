@@ -15,7 +15,7 @@ import pytest
 
 from portal.demo.browser import Person
 from portal.demo.home import Home
-from tests.journeys.conftest import ROOT, children, free_port, start_stack
+from tests.journeys.conftest import ROOT, children, free_port, outside, start_stack
 from tests.journeys.test_main_job import databases, topic
 from tests.servers import start_valkey
 
@@ -63,7 +63,7 @@ def left_within(seconds, known, home):
 def try_to_start(home, port):
     """A start that is to be refused: its exit code, and all that it said."""
     argv = [sys.executable, "-m", "portal.demo", "--home", str(home), "--port", str(port)]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=ROOT, env=outside(), capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -247,11 +247,12 @@ def test_a_termination_stops_everything_as_well(third):
 
 
 @pytest.mark.parametrize("moment", ["Queue", "edge-test", "Database"])
-def test_ctrl_c_while_it_starts_stops_what_was_started_so_far(tmp_path, moment):
-    home, log = tmp_path / "home", tmp_path / "said"
+def test_ctrl_c_while_it_starts_stops_what_was_started_so_far(tmp_path_factory, moment):
+    directory = tmp_path_factory.mktemp("s")
+    home, log = directory / "home", directory / "said"
     argv = [sys.executable, "-m", "portal.demo", "--home", str(home), "--port", str(free_port())]
     with log.open("wb") as out:
-        demo = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
+        demo = subprocess.Popen(argv, cwd=ROOT, env=outside(), stdout=out, stderr=out, start_new_session=True)
     limit = time.monotonic() + 60
     while moment not in log.read_text():
         assert demo.poll() is None, log.read_text()

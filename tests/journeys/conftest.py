@@ -83,15 +83,19 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def outside() -> dict[str, str]:
+    """The environment without the settings of an installation, which the tests' own settings leave there."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MERGEYARD_", "DJANGO_"))}
+
+
 def start_stack(home: Path, *options: str, **settings: str) -> Stack:
     """The options are those of bin/demo. Raises AssertionError with what it said when it does not become ready."""
     port = free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MERGEYARD_", "DJANGO_"))}
     log = home.with_suffix(".log")
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "portal.demo", "--home", str(home), "--port", str(port), *options],
-            cwd=ROOT, env=environment | settings, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+            cwd=ROOT, env=outside() | settings, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
     stack = Stack(home, port, process, log)
