@@ -10,7 +10,7 @@ from typing import TypeAlias
 import jsonschema_rs
 
 from changes.reading import Json, Problem, join
-from changes.wording import sentences
+from changes.wording import sentences, shown
 
 Pattern: TypeAlias = tuple[str, ...]  # property names; "*" for any item of a list or any key of a map
 Found: TypeAlias = tuple[str, Json]  # dotted field, value
@@ -38,7 +38,8 @@ class Schema:
             path = error.instance_path
             for sentence in sentences(error, unit=self._unit(path), known=self._known(path)):
                 field = dotted(self.name, [*path, *sentence.below])
-                found.append(Problem(sentence.id, sentence.text, file, line_of(field, lines), field))
+                text = sentence.text + (self._like(path) if sentence.id == "schema.pattern" else "")
+                found.append(Problem(sentence.id, text, file, line_of(field, lines), field))
         for field, _ in self._strings(value, (), self.name):
             message = "Must be one line: remove the line break."
             found.append(Problem("schema.one-line", message, file, line_of(field, lines), field))
@@ -56,6 +57,12 @@ class Schema:
 
     def _unit(self, path: list[str | int]) -> str:
         return next((unit for pattern, unit in self._units.items() if matches(pattern, path)), "")
+
+    def _like(self, path: list[str | int]) -> str:
+        """Good values beside a pattern, which few people read."""
+        nodes = [node for pattern, node in self._places if matches(pattern, path)]
+        examples = [value for node in nodes for value in as_list(node.get("examples"))[:2]]
+        return f" Write it like {' or '.join(dict.fromkeys(map(shown, examples)))}." if examples else ""
 
     def _known(self, path: list[str | int]) -> list[str]:
         nodes = [node for pattern, node in self._places if matches(pattern, path)]

@@ -73,14 +73,19 @@ def plural(number: Json, noun: str) -> str:
 def _type(facts: Facts, value: Json, unit: str) -> str:
     types = facts["types"]
     wanted = " or ".join(TYPES[str(name)] for name in types) if isinstance(types, list) else str(types)
-    hint = "; remove the quotes" if isinstance(value, str) and "string" not in wanted and _is_bare(value) else ""
+    names = [str(name) for name in types] if isinstance(types, list) else [str(types)]
+    hint = "; remove the quotes" if isinstance(value, str) and any(_is_bare(value, name) for name in names) else ""
     if isinstance(value, (int, float, bool)) and types == ["string"]:
         hint = "; put it in quotes"
     return f"Must be {wanted} (is {shown(value)}){hint}."
 
 
-def _is_bare(value: str) -> bool:
-    return value in ("true", "false") or value.lstrip("-").replace(".", "", 1).isdecimal()
+def _is_bare(value: str, type: str) -> bool:
+    """Whether the text would be of the type if it stood there without quotes."""
+    if type == "boolean":
+        return value in ("true", "false")
+    digits = value.removeprefix("-")
+    return digits.isdecimal() if type == "integer" else type == "number" and digits.replace(".", "", 1).isdecimal()
 
 
 def _enum(facts: Facts, value: Json, unit: str) -> str:
