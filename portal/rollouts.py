@@ -6,6 +6,7 @@ Owns the queries and sentences of that page. Knows no request; who may see an ou
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import ceil
 from statistics import median
 
 from django.utils import timezone
@@ -135,7 +136,7 @@ class RolloutPage:
     counts: tuple[tuple[str, int], ...]
     done: int
     total: int
-    left: float | None
+    left: int | None  # seconds, roughly
     detail: Detail | None
     after: str  # what the page has of each run, as its stream takes it
     sign: str  # of what it says of the items
@@ -315,7 +316,7 @@ def _of(other: WorkItem, item: WorkItem) -> str:
     return f"{other.system} of rollout {other.rollout_id}"
 
 
-def _seconds_left(cells: list[Cell]) -> float | None:
+def _seconds_left(cells: list[Cell]) -> int | None:
     """From past runs of the same systems: each wave takes as long as its slowest item. None: a system never ran."""
     open_cells = [cell for cell in cells if cell.item.state in ITEM_OPEN]
     if all(cell.item.state == ItemState.WAITING for cell in open_cells) and any(cell.troubled for cell in cells):
@@ -328,7 +329,7 @@ def _seconds_left(cells: list[Cell]) -> float | None:
             return None
         spent = cell.seconds or 0.0 if cell.item.state == ItemState.RUNNING else 0.0
         by_wave[cell.item.wave] = max(by_wave[cell.item.wave], expected - spent, 1.0)
-    return sum(by_wave.values())
+    return ceil(sum(by_wave.values()))
 
 
 def usual_seconds(systems: set[str]) -> dict[str, float]:

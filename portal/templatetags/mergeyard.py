@@ -115,7 +115,7 @@ def duration(seconds: float | None) -> str:
     """Seconds as a person reads them: 0.4 s, 12 s, 3 min 5 s, 2 h 4 min."""
     if seconds is None:
         return ""
-    if seconds < 10:
+    if seconds < 10 and isinstance(seconds, float):
         return f"{seconds:.1f} s"
     whole = int(seconds)
     if whole < 60:

@@ -74,7 +74,7 @@ def merge(request: HttpRequest, number: int) -> HttpResponseBase:
     def verb(found: ChangeRequest, user: User) -> str:
         workflow.merge(found, user)
         queues.wake()
-        return "Merged. It is applied now; this page follows."
+        return ""  # the page becomes its rollout, which says all of it
 
     return _act(request, number, verb)
 

@@ -82,7 +82,7 @@ def test_the_merge_button_merges(office, reader):
     request = office.proposed()
     office.approved(request)
     answer = reader("rita").post(f"/changes/{request.pk}/merge/", {"head": request.head}, follow=True)
-    assert "Merged." in answer.content.decode()
+    assert "Being picked up" in answer.content.decode()
     assert office.again(request).state == "merged"
 
 
