@@ -1,10 +1,12 @@
 """A resource module over files, with the faults that tests ask for in `trouble`."""
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
@@ -64,6 +66,13 @@ class ActionModule(ActionBase):
             self._display.display(f"the lock is {secret}")
             self.send(event="nonsense", **{"secret": secret})
             resource["spec"]["note"] = secret
+        elif trouble == "shout":
+            secret = self.secrets["resources"][resource["path"]]["lock"]
+            coded = base64.b64encode(f"user:{secret}".encode()).decode()
+            for form in (secret, coded, urllib.parse.quote(secret), json.dumps(secret), repr({"lock": secret})):
+                self._display.display(f"the lock is {form}")
+            self.send(event="resource", path=resource["path"], kind=self.kind, status="failed", message=f"no: {secret}")
+            raise RuntimeError(f"the lock {secret} does not open {coded}")
         elif trouble == "spy":
             seen = {
                 "environment": dict(os.environ),
