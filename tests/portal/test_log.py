@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from executors.models import Commit, Event, Rollout, Run, WorkItem
-from portal import log
+from portal import ansi, log
 
 pytestmark = pytest.mark.django_db
 
@@ -54,24 +54,24 @@ def many(run, count, task="Loop"):
     ],
 )
 def test_sequences_become_classes_or_nothing(text, parts):
-    assert log.parts(text)[0] == parts
+    assert ansi.parts(text)[0] == parts
 
 
 def test_no_escape_character_ever_passes():
     for code in [*range(0x00, 0x20), *range(0x7F, 0xA0)]:
-        shown = "".join(text for _, text in log.parts(f"a\x1b{chr(code)}31mb{chr(code)}c\x1b")[0])
+        shown = "".join(text for _, text in ansi.parts(f"a\x1b{chr(code)}31mb{chr(code)}c\x1b")[0])
         assert not set(shown) & ({chr(c) for c in range(0x20)} | {chr(c) for c in range(0x7F, 0xA0)}) - {"\t", "\n"}
 
 
 def test_a_line_of_a_million_characters_is_cut_and_says_so():
-    parts, cut = log.parts("\x1b[31m" + "x" * 1_000_000)
-    assert sum(len(text) for _, text in parts) == log.MAX_SHOWN
-    assert cut == 1_000_000 - log.MAX_SHOWN
+    parts, cut = ansi.parts("\x1b[31m" + "x" * 1_000_000)
+    assert sum(len(text) for _, text in parts) == ansi.MAX_SHOWN
+    assert cut == 1_000_000 - ansi.MAX_SHOWN
 
 
 def test_a_flood_of_sequences_makes_few_parts():
-    parts, _ = log.parts("\x1b[31mx\x1b[32my" * 100_000)
-    assert len(parts) <= log.MAX_SHOWN
+    parts, _ = ansi.parts("\x1b[31mx\x1b[32my" * 100_000)
+    assert len(parts) <= ansi.MAX_SHOWN
 
 
 @pytest.mark.parametrize(
