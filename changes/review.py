@@ -9,12 +9,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.db.models import Max
-
 from changes.approvals import Fact, Requirement, requirements
 from changes.catalog import catalog
 from changes.checks import Violation, run_checks
-from changes.models import ChangeRequest, Edit
+from changes.models import Approval, ChangeRequest, Edit, Editor
 from changes.plan import Plan, make_plan
 from changes.repository import Conflict, Repository, state
 from changes.repository.snapshots import catalog_digest, changed, snapshot
@@ -105,15 +103,34 @@ def is_stale(edit: Edit, main: Snapshot) -> bool:
 
 
 def seen_rows(change_request: ChangeRequest) -> tuple[int, int]:
-    """Which rows an evaluation saw: both only ever grow."""
-    last = change_request.approvals.aggregate(last=Max("id"))["last"]
-    return last or 0, change_request.editors.count()
+    """Which rows an evaluation sees now: both only ever grow."""
+    return _seen(_approvals(change_request), _editors(change_request))
+
+
+def _seen(approvals: list[Approval], editors: list[Editor]) -> tuple[int, int]:
+    return max((row.pk for row in approvals), default=0), len(editors)
 
 
 def barred_from_approving(change_request: ChangeRequest) -> frozenset[str]:
     """The requester and everybody whose hands were on the branch: author, committer, pusher, editor."""
-    editors = change_request.editors.values_list("user__username", flat=True)
-    return frozenset(editors) | {change_request.requester.username}
+    return frozenset(row.user.username for row in _editors(change_request)) | {change_request.requester.username}
+
+
+# A list of requests fetches the rows of all of them at once; else each is one query.
+
+
+def _approvals(change_request: ChangeRequest) -> list[Approval]:
+    rows = change_request.approvals.all()
+    return list(rows if _is_fetched(change_request, "approvals") else rows.select_related("user"))
+
+
+def _editors(change_request: ChangeRequest) -> list[Editor]:
+    rows = change_request.editors.all()
+    return list(rows if _is_fetched(change_request, "editors") else rows.select_related("user"))
+
+
+def _is_fetched(change_request: ChangeRequest, name: str) -> bool:
+    return name in getattr(change_request, "_prefetched_objects_cache", {})
 
 
 def _outcome(repository: Repository, main: str, head: str, requester: str) -> _Outcome:
@@ -151,13 +168,13 @@ def _evaluated(repository: Repository, main: str, head: str, requester: str) -> 
 
 def _review(change_request: ChangeRequest, main: str, head: str, outcome: _Outcome, *, rules: Snapshot) -> Review:
     merged = change_request.state == ChangeRequestState.MERGED
-    seen = seen_rows(change_request)  # read first: what comes in between makes the merge look again
-    barred = barred_from_approving(change_request)
+    approvals, editors = _approvals(change_request), _editors(change_request)
+    barred = frozenset(row.user.username for row in editors) | {change_request.requester.username}
     facts = [
         Fact(
             user=row.user.username, decision="yes" if row.decision == Decision.YES else "no", items=frozenset(row.items)
         )
-        for row in change_request.approvals.select_related("user")
+        for row in approvals
         if merged or row.user.is_active  # who may not sign in any more approves nothing
     ]
     needed = tuple(requirements(outcome.plan, rules=rules, barred=barred, facts=facts))
@@ -174,7 +191,7 @@ def _review(change_request: ChangeRequest, main: str, head: str, outcome: _Outco
         outdated=bool(head) and outcome.base != main,
         blockers=_blockers(change_request, outcome, needed=needed, rules=rules),
         changes=outcome.changes,
-        seen=seen,
+        seen=_seen(approvals, editors),
     )
 
 

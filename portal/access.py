@@ -3,6 +3,8 @@
 The rights themselves are computed in `changes.rights` from the files of the main branch.
 """
 
+from collections.abc import Callable
+
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404, HttpRequest
@@ -11,7 +13,7 @@ from django.shortcuts import get_object_or_404
 from changes.models import ChangeRequest, PlanRow, User
 from changes.rights import Rights, main_snapshot, rights_of
 from changes.states import ChangeRequestState
-from executors.models import WorkItem
+from executors.models import Rollout, WorkItem
 
 THEMES = ("auto", "light", "dark")
 
@@ -52,10 +54,20 @@ def private_to_others(reader: int) -> Q:
 
 def may_see_logs(user: User, item: WorkItem) -> bool:
     """Logs and outputs of a work item: the request's team, the system's owners, the platform team."""
-    teams, number = _teams_behind(item)
-    if number and ChangeRequest.objects.filter(pk=number, requester_id=user.pk).exists():
-        return True
-    return rights_of(user).can_see_logs(teams=teams, systems=[item.system])
+    return log_rights(user, item.rollout)(item)
+
+
+def log_rights(user: User, rollout: Rollout) -> Callable[[WorkItem], bool]:
+    """The same for all items of a rollout: what is asked of the rollout is asked once."""
+    rights, number = rights_of(user), rollout.commit.change_request_id
+    asked = number is not None and ChangeRequest.objects.filter(pk=number, requester_id=user.pk).exists()
+    teams = None if number is None else _teams_of(number)
+
+    def may_see(item: WorkItem) -> bool:
+        known = _teams_behind(item)[0] if teams is None else teams
+        return asked or rights.can_see_logs(teams=known, systems=[item.system])
+
+    return may_see
 
 
 def log_readers(item: WorkItem) -> str:
@@ -73,8 +85,12 @@ def _teams_behind(item: WorkItem) -> tuple[frozenset[str], int | None]:
     if number is None:
         paths = item.resources.values_list("path", flat=True)
         return frozenset(path.split("/")[1] for path in paths if path.count("/") == 4), None
+    return _teams_of(number), number
+
+
+def _teams_of(number: int) -> frozenset[str]:
     rows = PlanRow.objects.filter(change_request_id=number).exclude(team="")
-    return frozenset(rows.values_list("team", flat=True).distinct()), number
+    return frozenset(rows.values_list("team", flat=True).distinct())
 
 
 def person(request: HttpRequest) -> dict[str, object]:

@@ -24,7 +24,7 @@ from executors.states import (
     rollout_state,
 )
 from portal import log
-from portal.access import log_readers, may_see_logs
+from portal.access import log_readers, log_rights
 from portal.streams import signs
 
 MAX_RESOURCES = 200
@@ -179,7 +179,8 @@ def cells_of(rollout: Rollout, user: User) -> list[Cell]:
     counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for item, result in ItemResource.objects.filter(item__rollout=rollout).values_list("item_id", "result"):
         counts[item][result] += 1
-    return [Cell(item, latest.get(item.pk), may_see_logs(user, item), dict(counts[item.pk])) for item in items]
+    may_see = log_rights(user, rollout)
+    return [Cell(item, latest.get(item.pk), may_see(item), dict(counts[item.pk])) for item in items]
 
 
 def _rows(cells: list[Cell], waves: tuple[int, ...]) -> tuple[tuple[str, tuple[tuple[int, Cell | None], ...]], ...]:

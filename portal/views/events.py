@@ -24,7 +24,7 @@ from django.views.decorators.http import require_GET
 from changes.models import User
 from executors.models import Rollout
 from portal import log
-from portal.access import may_see_logs
+from portal.access import log_rights
 from portal.streams import Hub, Watcher, hub, in_thread
 
 HEARTBEAT = 15.0
@@ -100,10 +100,10 @@ def sources_of(request: HttpRequest, rollout_id: int) -> list[Source] | None:
     rollout = Rollout.objects.select_related("commit").filter(pk=rollout_id).first()
     if rollout is None:
         return None
-    found: list[Source] = []
+    may_see, found = log_rights(user, rollout), list[Source]()
     for item in rollout.items.prefetch_related("runs"):
         runs = sorted(item.runs.all(), key=lambda run: run.number)
-        if runs and may_see_logs(user, item):
+        if runs and may_see(item):
             older = [Source(run.pk, closed=True, latest=False) for run in runs[:-1]]
             last = runs[-1]
             over = last.finished_at is not None and timezone.now() - last.finished_at > SETTLES

@@ -72,7 +72,8 @@ def looked_at(user: User, mine: Rights) -> dict[int, Review]:
     if mine.is_platform:
         touched |= Q(plan_rows__system="")
     found = ChangeRequest.objects.filter(touched, state=ChangeRequestState.OPEN).distinct()
-    requests = found.select_related("requester").order_by("pk")[:LOOKED_AT]
+    found = found.select_related("requester").prefetch_related("approvals__user", "editors__user")
+    requests = found.order_by("pk")[:LOOKED_AT]
     return {one.pk: review for one in requests if (review := _look(one))}
 
 

@@ -200,3 +200,25 @@ def test_the_palette_answers_any_words(some, reader, words):
 @pytest.mark.parametrize("url", ["/", "/history/", "/systems/", "/resources/", "/teams/", "/tokens/", "/search/"])
 def test_a_stranger_to_the_portal_is_asked_to_sign_in(client, db, url):
     assert client.get(url).url.startswith("/login/")
+
+
+def test_home_costs_the_same_number_of_queries_however_many_requests_wait(office, reader):
+    client = reader("olga")
+    office.approved(office.proposed(title="One", edits={REFUNDS: box(1)}), by=office.otto)
+    few = queries(client, "/")
+    for number in range(4):
+        path = f"resources/payments/shelf-test/Box/more-{number}.yml"
+        office.approved(office.proposed(title=f"More {number}", edits={path: box(2)}), by=office.otto)
+    office.proposed(title="Not yet", edits={ORDERS: box(9)})
+    office.proposed(title="Not yet either", edits={ORDERS: box(8)})
+    assert queries(client, "/") <= few
+
+
+def test_a_rollout_asks_once_who_may_see_its_logs(office, reader, work):
+    request = office.merged(edits={REFUNDS: box(4)})
+    client = reader("sam")
+    few = work(office.again(request), states={"shelf-test": "succeeded"})
+    before = queries(client, f"/rollouts/{few.pk}/")
+    other = office.merged(edits={ORDERS: box(4)})
+    many = work(office.again(other), states={f"shelf-{letter}": "succeeded" for letter in "abcdef"})
+    assert queries(client, f"/rollouts/{many.pk}/") <= before
