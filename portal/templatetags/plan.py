@@ -11,11 +11,20 @@ from changes.plan import FieldChange, Operation, PlanItem
 from portal.templatetags.mergeyard import value, visible
 
 register = template.Library()
+SHOWN_NAMES = 6
 _NOT_SET = format_html('<span class="{}">not set</span>', "faint")
 _HEADS = {
     Operation.CREATE: ("Field", "Value"),
     Operation.DELETE: ("Field", "Before"),
 }
+
+
+@register.simple_tag
+def field_names(item: PlanItem) -> str:
+    """What stands behind the fold: the first few names."""
+    names = [change.field.removeprefix("spec.") for change in item.fields if change.field != "kind"]
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @register.simple_tag
@@ -26,8 +35,8 @@ def fields_table(item: PlanItem) -> SafeString:
         '<table class="fields"><caption class="visually-hidden">Fields of {}</caption>'
         '<thead class="{}"><tr>{}</tr></thead><tbody>{}</tbody></table>',
         visible(item.path),
-        "visually-hidden" if len(heads) == 2 else "",
-        format_html_join("", '<th scope="col">{}</th>', ((head,) for head in heads)),
+        "unseen" if len(heads) == 2 else "",
+        format_html_join("", '<th scope="col"><span>{}</span></th>', ((head,) for head in heads)),
         format_html_join(
             "",
             '<tr class="{}"><th scope="row"><code>{}</code></th>{}{}</tr>',

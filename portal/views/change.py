@@ -18,6 +18,7 @@ from portal.timeline import timeline
 
 TABS = ("plan", "checks", "rollout", "discussion", "files")
 FILES = 100
+UNFOLDED = 30  # items of a plan whose fields are all open
 LINES = 1500
 
 
@@ -58,6 +59,7 @@ def _frame(request: HttpRequest, found: ChangeRequest, tab: str) -> dict[str, ob
         "revising": found.state == ChangeRequestState.OPEN and found.edits.exists(),
         "reverted_by": found.reverted_by.exclude(state=ChangeRequestState.DRAFT).first(),
         "comments": found.comments.count(),
+        "folded": len(review.plan.items) > UNFOLDED and "all" not in request.GET,
         "problems": len(review.violations) + len(review.conflicts),
         "met": sum(one.met for one in review.requirements),
     }

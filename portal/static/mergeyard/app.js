@@ -95,6 +95,12 @@
     setTimeout(() => delete form.dataset.sent, 4000);
   });
 
+  /* Tabs that do not fit: the one that is open is in view */
+  for (const tab of $$(".tabs [aria-current]")) {
+    const bar = tab.closest(".tabs");
+    bar.scrollLeft = tab.offsetLeft - bar.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
+  }
+
   /* Colours: at once here, kept by the server's cookie */
   document.addEventListener("submit", (event) => {
     const form = event.target.closest(".theme-form");

@@ -11,7 +11,7 @@ from tests.changes.conftest import ORDERS, REFUNDS, box
 
 
 def page(client, request, tab=""):
-    return client.get(f"/changes/{request.pk}/", {"tab": tab} if tab else {}).content.decode()
+    return client.get(f"/changes/{request.pk}/" + (f"?tab={tab}" if tab else "")).content.decode()
 
 
 def digests(request):
@@ -116,6 +116,17 @@ def test_the_merged_page_shows_its_rollout(office, reader, work):
     assert rollout.pk
     assert "Applied" in text
     assert "1 of 1 work item" in text
+
+
+def test_a_long_plan_folds_the_fields_that_are_no_risk(office, reader):
+    many = {f"resources/payments/shelf-test/Box/many-{n:02}.yml": box(n + 1) for n in range(31)}
+    request = office.proposed(many)
+    folded = page(reader("olga"), request)
+    assert folded.count('<details class="disclosure plan-was">') == 31
+    assert "<summary>name, size" in folded
+    assert '<details class="disclosure plan-was">' not in page(reader("olga"), request, "plan&all")
+    few = office.proposed({ORDERS: box(9)})
+    assert '<details class="disclosure plan-was">' not in page(reader("olga"), few)
 
 
 def test_whoever_may_edit_it_has_the_button(office, reader):
