@@ -63,14 +63,14 @@ def state(name: str, size: str = "", label: str = "", count: int | None = None) 
 
 
 @register.simple_tag
-def state_icon(name: str) -> SafeString:
-    """The state as its icon alone, where the word stands beside it or is in its label."""
+def state_icon(name: str, *, past: bool = False) -> SafeString:
+    """The state as its icon alone, where the word stands beside it or is in its label. What is past does not move."""
     look = look_of(name)
     return format_html(
         '<span class="{}" title="{}">{}</span>',
         {"grey": "faint"}.get(look.tone, look.tone),
         look.word,
-        icon(look.icon, "spin" if look.moving else "", label=look.word),
+        icon(look.icon, "spin" if look.moving and not past else "", label=look.word),
     )
 
 
