@@ -36,6 +36,15 @@ def test_after_ten_wrong_passwords_even_the_right_one_waits(office, client):
     assert "Wait five minutes" in answer.content.decode()
 
 
+def test_a_flood_of_other_names_does_not_make_it_forget(office, client):
+    signed_up(office)
+    for _ in range(10):
+        client.post("/login/", {"username": "rita", "password": "no"})
+    for number in range(2000):
+        cache.add(f"login-failures:{number}", 1, 300)
+    assert client.post("/login/", {"username": "rita", "password": "correct horse"}).status_code == 429
+
+
 def test_it_never_sends_people_to_another_site(office, client):
     signed_up(office)
     form = {"username": "rita", "password": "correct horse", "next": "https://elsewhere.example/"}
