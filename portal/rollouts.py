@@ -210,7 +210,7 @@ def _trouble(cell: Cell) -> Trouble:
         words = (cell.run.error if cell.run else "") or words
         failed = tuple(cell.item.resources.filter(result=ResultState.FAILED)[:5])
         line = log.failure(cell.run) if cell.run else None
-    words = words or "The playbook failed; its log says where."
+    words = words or ("The playbook failed; its log says where." if cell.may_see else "The work failed.")
     return Trouble(cell, words, tuple((row, "" if row.message in words else row.message) for row in failed), line)
 
 
