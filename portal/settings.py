@@ -100,9 +100,7 @@ TEMPLATES = [
 ]
 
 # Counts wrong passwords for each name. With the usual 300 entries a flood of other names would make it forget them.
-CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
-}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
 
 AUTH_USER_MODEL = "changes.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
