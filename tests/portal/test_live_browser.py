@@ -1,24 +1,13 @@
 """A change's page in a real browser while its rollout begins and ends: it follows without a reload."""
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from changes.models import ChangeRequest
 from executors.models import Commit, Rollout
-from tests.portal.pages.test_browser import FLAGS
 
 pytestmark = pytest.mark.journeys
 BOX = "resources/payments/shelf-a/Box/one.yml"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """With its loop in this thread, in which the tests write to the database."""
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

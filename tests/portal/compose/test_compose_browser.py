@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from playbooks.servers import free_port
 
 pytestmark = pytest.mark.journeys
 ROOT = Path(__file__).resolve().parents[3]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 KIB = "[id='spec.max_message_kib']"
 
 
@@ -47,18 +46,10 @@ def address(tmp_path_factory):
         process.wait()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser, address):
+def page(chromium, address):
     """Rita, with a new topic in her form; a script that fails or breaks the security policy fails the test."""
-    context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
+    context = chromium.new_context(base_url=address, viewport={"width": 1440, "height": 900})
     page = context.new_page()
     complaints = []
     page.on("console", lambda said: complaints.append(said.text) if "Security Policy" in said.text else None)

@@ -13,16 +13,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.changes.conftest import CATALOG
 
 ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "correct horse"
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 LISTS = ["/", "/history/", "/systems/", "/resources/", "/teams/", "/tokens/"]
 ONES = [
     "/systems/shelf-test/",
@@ -85,14 +81,6 @@ def empty_site():
     started = Site("empty")
     yield started
     started.stop()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
