@@ -4,20 +4,51 @@ The order matters: the directory and the queue first, then the environment, then
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from playbooks import servers as playbook_servers
 from portal.demo import content
 from portal.demo.home import CannotStart, Home
 from portal.demo.screen import Screen
-from portal.demo.servers import ROOT, start_processes, start_queue, start_systems, stop_all, wait_for_web
+from portal.demo.servers import (
+    ROOT,
+    start_processes,
+    start_queue,
+    start_systems,
+    stop_all,
+    wait_for_web,
+)
 
 Layers = dict[str, list[playbook_servers.Server]]  # each layer uses the ones before it
+
+
+class Stop:
+    """Ctrl-C raises KeyboardInterrupt, but not between a server's start and its being noted as something to stop."""
+
+    def __init__(self) -> None:
+        self._held = self._came = False
+
+    def asked(self, *_: object) -> None:
+        self._came = True
+        if not self._held:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._came:  # what failed meanwhile failed because of it: it reaches programs of the start too
+                raise KeyboardInterrupt
 
 
 def arguments() -> argparse.Namespace:
@@ -38,12 +69,13 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options, screen = arguments(), Screen()
+    stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, stop.asked)
     started: Layers = {"queue": [], "systems": [], "processes": []}
     try:
         home = Home.open(options.home.resolve(), port=options.port, reset=options.reset)
-        return run(home, options=options, screen=screen, started=started)
+        return run(home, options=options, screen=screen, started=started, stop=stop)
     except (CannotStart, playbook_servers.CannotStart) as error:
         screen.say(str(error))
         return 1
@@ -61,14 +93,15 @@ def main() -> int:
                 stop_all(layer)
 
 
-def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Layers) -> int:
+def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Layers, stop: Stop) -> int:
     screen.say("Starting Mergeyard and six real systems.")
     queue_port = 0
     if "MERGEYARD_REDIS_URL" not in os.environ:
-        with screen.step("Queue") as more:
+        with stop.held(), screen.step("Queue") as more:
             queue_port = start_queue(home, started=started["queue"])
             more.append("Valkey, embedded")
-    beds = start_systems(content.system_types(), home=home, screen=screen, started=started["systems"])
+    with stop.held():
+        beds = start_systems(content.system_types(), home=home, screen=screen, started=started["systems"])
 
     environment = home.environment(queue_port=queue_port)
     os.environ.update(environment)
@@ -88,7 +121,8 @@ def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Lay
             screen.say(f"           {said}")
     screen.say(f"           {installation.containment()}")
     with screen.step("Web, workers, controller"):
-        processes = start_processes(home, environment, started=started["processes"])
+        with stop.held():
+            processes = start_processes(home, environment, started=started["processes"])
         wait_for_web(processes["web"], home)
     with screen.step("First rollout" if first else "Work left from before") as more:
         more.append(installation.wait_for_work(screen))

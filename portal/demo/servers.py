@@ -47,12 +47,9 @@ def start_systems(types: dict[str, str], *, home: Home, screen: Screen, started:
             more.append(bed.title)
             return bed
 
-    pool = ThreadPoolExecutor(len(types))
-    futures = {name: pool.submit(start, name) for name in types}
-    try:
+    with ThreadPoolExecutor(len(types)) as pool:
+        futures = {name: pool.submit(start, name) for name in types}
         return {name: future.result() for name, future in futures.items()}
-    finally:
-        pool.shutdown()  # also when Ctrl-C came: what is being started now is to be stopped then
 
 
 def testbed(type_name: str) -> Any:

@@ -77,6 +77,7 @@ class Stage:
         self.module = server_of(type_name)
         self.ready = set()
         self.attempts = 0
+        self.warm = None
 
     def item(self, replaced, deleted):
         kinds = {name: {"replaced": [], "deleted": []} for name in system_of(self.type)["kinds"]}
@@ -93,7 +94,8 @@ class Stage:
             given[resource["path"]] = dict(example.secrets if secrets is None else secrets)
         return {"system": self.testbed.secrets, "resources": given}
 
-    def play(self, *, replaced=(), deleted=(), check=False, book="apply", secrets=None, wrap=(), options=()):
+    def play(self, *, replaced=(), deleted=(), check=False, book="apply", secrets=None, wrap=(), cold=()):
+        """`cold`: options for an ansible-playbook with a process of its own."""
         self.attempts += 1
         attempt = self.directory / f"attempt-{self.attempts}"
         attempt.mkdir(mode=0o700)
@@ -105,21 +107,41 @@ class Stage:
         )
         binaries = Path(sys.executable).parent
         command = [str(binaries / "ansible-playbook"), "-i", str(attempt / "inventory")]
-        command += ["-e", json.dumps({"mergeyard_dir": str(attempt)}), *(["--check"] if check else []), *options]
+        command += ["-e", json.dumps({"mergeyard_dir": str(attempt)}), *(["--check"] if check else []), *cold]
         command = [*(wrap(attempt) if wrap else []), *command, str(PLAYBOOKS / self.type / f"{book}.yml")]
         reader = EventReader(attempt / "events")
         try:
-            done = subprocess.run(
-                command,
-                env=self.environment(attempt, binaries),
-                cwd=attempt,
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
+            if wrap or cold:
+                environment = self.environment(attempt, binaries)
+                done = subprocess.run(
+                    command, env=environment, cwd=attempt, capture_output=True, text=True, timeout=120
+                )
+                code, output = done.returncode, done.stdout + done.stderr
+            else:
+                code, output = self.play_warm(command[1:], attempt, binaries)
         finally:
             events = reader.finish()
-        return Played(done.returncode, done.stdout + done.stderr, events, command)
+        return Played(code, output, events, command)
+
+    def play_warm(self, argv, attempt, binaries):
+        if self.warm is None:
+            self.warm = subprocess.Popen(
+                [sys.executable, "-P", str(Path(__file__).with_name("warm.py"))],
+                env=self.environment(self.directory, binaries),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        output = attempt / "output"
+        order = {"argv": argv, "directory": str(attempt), "output": str(output)}
+        self.warm.stdin.write(json.dumps(order) + "\n")
+        self.warm.stdin.flush()
+        return int(self.warm.stdout.readline()), output.read_text()
+
+    def stop(self):
+        """The warm process; the servers are the test bed's."""
+        if self.warm is not None:
+            self.warm.communicate()
 
     def environment(self, attempt, binaries):
         folder = PLAYBOOKS / self.type
@@ -172,4 +194,5 @@ def stages(tmp_path_factory):
 
     yield stage
     for running in started.values():
+        running.stop()
         running.testbed.stop()

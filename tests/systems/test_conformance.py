@@ -256,9 +256,9 @@ def test_no_secret_is_seen_in_output_events_arguments_or_environments(stage, kin
     looking.start()
     try:
         outputs = [
-            stage.play(replaced=[resource], options=["-vvvv"]),
-            stage.play(replaced=[kind.resource(__ansible_other="y")], options=["-vvvv"]),
-            stage.play(deleted=[resource], options=["-vvvv"]),
+            stage.play(replaced=[resource], cold=["-vvvv"]),
+            stage.play(replaced=[kind.resource(__ansible_other="y")], cold=["-vvvv"]),
+            stage.play(deleted=[resource], cold=["-vvvv"]),
         ]
     finally:
         done.set()
@@ -276,7 +276,9 @@ def test_a_system_that_is_down_is_said_in_one_sentence_and_soon(stages, type_nam
     kinds = [Kind(type_name, name) for kind_type, name in KINDS if kind_type == type_name]
     resources = [kind.resource() for kind in kinds for _ in range(2)]
     began = time.monotonic()
-    played = Stage(type_name, tmp_path, testbed).play(replaced=resources, deleted=[kind.resource() for kind in kinds])
+    stage = Stage(type_name, tmp_path, testbed)
+    played = stage.play(replaced=resources, deleted=[kind.resource() for kind in kinds])
+    stage.stop()
     assert played.code != 0
     assert len(played.failed) == len(resources) + len(kinds)
     assert time.monotonic() - began < 60
