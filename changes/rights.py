@@ -21,6 +21,12 @@ class Rights:
     teams: frozenset[str]
     is_platform: bool
     owned_systems: frozenset[str]
+    is_auditor: bool = False
+
+    @property
+    def reads_all(self) -> bool:
+        """Every log, answer and output; says nothing of what this person may do."""
+        return self.is_platform or self.is_auditor
 
     def owns(self, system: str) -> bool:
         return system in self.owned_systems
@@ -30,8 +36,8 @@ class Rights:
         return team in self.teams
 
     def can_see_logs(self, *, teams: Iterable[str], systems: Iterable[str]) -> bool:
-        """Logs, answers and outputs: the request's teams, the systems' owners and the platform team."""
-        return self.is_platform or not self.teams.isdisjoint(teams) or any(map(self.owns, systems))
+        """Logs, answers and outputs: these teams, the systems' owners, the platform team and auditors."""
+        return self.reads_all or not self.teams.isdisjoint(teams) or any(map(self.owns, systems))
 
 
 def main_snapshot() -> Snapshot:

@@ -6,13 +6,12 @@ Each verb asks for the rights itself. It must not know pages, Ansible or git.
 from django.db import transaction
 from django.db.models import Q
 
-from changes.documents import Address, InvalidFile
-from changes.models import ChangeRequest, User
-from changes.rights import rights_of
+from changes.models import User
 from executors import queues
 from executors.claim import DONE_WELL, announce, move_if
 from executors.models import ItemNeed, WorkItem
 from executors.results import revive_dependents, skip_dependents
+from executors.rights import act_rights
 from executors.states import ITEM_OPEN, ITEM_READY, ITEM_RETRYABLE, ItemState
 
 
@@ -20,18 +19,8 @@ class Refused(Exception):
     """One sentence that says why, and who could."""
 
 
-def may_act(item: WorkItem, user: User) -> bool:
-    """Members of the teams whose resources these are or who asked, owners of the system, the platform team."""
-    rights = rights_of(user)
-    teams = set()
-    for path in item.resources.values_list("path", flat=True).iterator():
-        try:
-            teams.add(Address.parse(path).team)
-        except InvalidFile:
-            continue
-    number = item.rollout.commit.change_request_id
-    asked = number is not None and ChangeRequest.objects.filter(pk=number, requester=user).exists()
-    return asked or rights.can_see_logs(teams=teams, systems=[item.system])
+class NotTheirs(Refused):
+    """It is other people's to do."""
 
 
 def retry(item: WorkItem, user: User) -> None:
@@ -82,8 +71,8 @@ def _ask_worker(item: WorkItem) -> bool:
 
 
 def _check(item: WorkItem, user: User, verb: str) -> None:
-    if not may_act(item, user):
-        raise Refused(
+    if not act_rights(user, item.rollout)(item):
+        raise NotTheirs(
             f"You may not {verb} this work: that is for the teams whose resources these are, "
             f"the owners of {item.system} and the platform team."
         )

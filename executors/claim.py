@@ -82,7 +82,7 @@ def move_if(
 
 def announce(item: WorkItem) -> None:
     """Tell the pages, once the move is committed."""
-    rollout, number, state = item.rollout_id, item.rollout.commit.change_request_id, item.state
+    rollout, number, state = item.rollout_id, item.rollout.change_request_id, item.state
     pk = item.pk
     transaction.on_commit(lambda: events.hint(rollout=rollout, item=pk, state=state, change_request=number))
 

@@ -56,6 +56,17 @@ class Rollout(models.Model):
             )
         ]
 
+    @property
+    def change_request_id(self) -> int | None:
+        """The request that it applies. Only a merge has one: what else runs at a commit is not that commit's wish."""
+        return self.commit.change_request_id if self.cause == Cause.MERGE else None
+
+    @property
+    def title(self) -> str:
+        """What it is about: the commit of a merge says it, of any other cause its own reason."""
+        said = self.commit.subject if self.cause == Cause.MERGE else self.reason
+        return said or self.get_cause_display()
+
 
 class WorkItem(models.Model):
     """One system in one wave of one rollout, with its resources."""

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from executors.claim import DONE_WELL, Claim, interrupt, move_if, next_state
+from executors.claim import DONE_WELL, REAPPLY, Claim, interrupt, move_if, next_state
 from executors.events import Stale
 from executors.models import ItemNeed, ItemResource, Resource, Run, WorkItem
 from executors.states import ITEM_READY, ItemState, ResultState, RunState, SyncState
@@ -136,7 +136,10 @@ def _stand(resource: Resource, row: ItemResource, *, item: WorkItem) -> None:
         resource.sync = SyncState.FAILED
         return
     resource.applied_blob = "" if deleted else row.blob
-    resource.applied_commit_id, resource.applied_position = item.rollout.commit_id, item.position
+    # What is applied again at a later commit was made so by the commit that last changed it.
+    again = row.operation == REAPPLY and row.blob == resource.blob
+    resource.applied_commit_id = resource.commit_id if again else item.rollout.commit_id
+    resource.applied_position = item.position
     if resource.sync == SyncState.UNAPPROVED:
         return
     if resource.applied_blob != resource.blob:

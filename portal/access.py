@@ -3,17 +3,16 @@
 The rights themselves are computed in `changes.rights` from the files of the main branch.
 """
 
-from collections.abc import Callable
-
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
-from changes.models import ChangeRequest, PlanRow, User
+from changes.models import ChangeRequest, User
 from changes.rights import Rights, main_snapshot, rights_of
 from changes.states import ChangeRequestState
-from executors.models import Rollout, WorkItem
+from executors.models import WorkItem
+from executors.rights import read_rights, teams_behind
 
 THEMES = ("auto", "light", "dark")
 
@@ -53,44 +52,18 @@ def private_to_others(reader: int) -> Q:
 
 
 def may_see_logs(user: User, item: WorkItem) -> bool:
-    """Logs and outputs of a work item: the request's team, the system's owners, the platform team."""
-    return log_rights(user, item.rollout)(item)
-
-
-def log_rights(user: User, rollout: Rollout) -> Callable[[WorkItem], bool]:
-    """The same for all items of a rollout: what is asked of the rollout is asked once."""
-    rights, number = rights_of(user), rollout.commit.change_request_id
-    asked = number is not None and ChangeRequest.objects.filter(pk=number, requester_id=user.pk).exists()
-    teams = None if number is None else _teams_of(number)
-
-    def may_see(item: WorkItem) -> bool:
-        known = _teams_behind(item)[0] if teams is None else teams
-        return asked or rights.can_see_logs(teams=known, systems=[item.system])
-
-    return may_see
+    """Logs and outputs of a work item."""
+    return read_rights(user, item.rollout)(item)
 
 
 def log_readers(item: WorkItem) -> str:
     """Who may see them, as a sentence."""
-    teams, _ = _teams_behind(item)
-    system = main_snapshot().systems.get(item.system)
+    rules, teams = main_snapshot(), ", ".join(sorted(teams_behind(item)))
+    system = rules.systems.get(item.system)
     owners = ", ".join(system.owners) if system else "nobody any more"
-    asked = f"the requesting team ({', '.join(sorted(teams))}), " if teams else ""
+    whose = "requesting team" if item.rollout.change_request_id else "resources’ team"
+    asked = f"the {whose} ({teams}), " if teams else ""
     return f"Logs are for {asked}the owners of {item.system} ({owners}) and the platform team."
-
-
-def _teams_behind(item: WorkItem) -> tuple[frozenset[str], int | None]:
-    """The teams whose documents the item's request edits, and the request's number."""
-    number = item.rollout.commit.change_request_id
-    if number is None:
-        paths = item.resources.values_list("path", flat=True)
-        return frozenset(path.split("/")[1] for path in paths if path.count("/") == 4), None
-    return _teams_of(number), number
-
-
-def _teams_of(number: int) -> frozenset[str]:
-    rows = PlanRow.objects.filter(change_request_id=number).exclude(team="")
-    return frozenset(rows.values_list("team", flat=True).distinct())
 
 
 def person(request: HttpRequest) -> dict[str, object]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from changes.models import ChangeRequest, User
 from executors.models import ItemNeed, ItemResource, Rollout, Run, WorkItem
+from executors.rights import act_rights, read_rights
 from executors.states import (
     ITEM_FINAL,
     ITEM_OPEN,
@@ -24,7 +25,7 @@ from executors.states import (
     rollout_state,
 )
 from portal import log
-from portal.access import log_readers, log_rights
+from portal.access import log_readers
 from portal.streams import signs
 
 MAX_RESOURCES = 200
@@ -62,6 +63,7 @@ class Cell:
     item: WorkItem
     run: Run | None
     may_see: bool
+    may_act: bool
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -85,11 +87,11 @@ class Cell:
 
     @property
     def can_retry(self) -> bool:
-        return self.may_see and self.item.state in ITEM_RETRYABLE
+        return self.may_act and self.item.state in ITEM_RETRYABLE
 
     @property
     def can_cancel(self) -> bool:
-        return self.may_see and self.item.state in ITEM_OPEN and not self.item.cancel_requested
+        return self.may_act and self.item.state in ITEM_OPEN and not self.item.cancel_requested
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def rollout_page(rollout: Rollout, user: User, *, item: int = 0, run: int = 0, k
     counts: dict[str, int] = defaultdict(int)
     for cell in cells:
         counts[cell.item.state] += 1
-    number = rollout.commit.change_request_id
+    number = rollout.change_request_id
     return RolloutPage(
         rollout=rollout,
         change=ChangeRequest.objects.filter(pk=number).first() if number else None,
@@ -179,8 +181,8 @@ def cells_of(rollout: Rollout, user: User) -> list[Cell]:
     counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for item, result in ItemResource.objects.filter(item__rollout=rollout).values_list("item_id", "result"):
         counts[item][result] += 1
-    may_see = log_rights(user, rollout)
-    return [Cell(item, latest.get(item.pk), may_see(item), dict(counts[item.pk])) for item in items]
+    may_see, may_act = read_rights(user, rollout), act_rights(user, rollout)
+    return [Cell(item, latest.get(item.pk), may_see(item), may_act(item), dict(counts[item.pk])) for item in items]
 
 
 def _rows(cells: list[Cell], waves: tuple[int, ...]) -> tuple[tuple[str, tuple[tuple[int, Cell | None], ...]], ...]:

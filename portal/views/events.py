@@ -23,8 +23,8 @@ from django.views.decorators.http import require_GET
 
 from changes.models import User
 from executors.models import Rollout
+from executors.rights import read_rights
 from portal import log
-from portal.access import log_rights
 from portal.streams import Hub, Watcher, hub, in_thread
 
 HEARTBEAT = 15.0
@@ -100,7 +100,7 @@ def sources_of(request: HttpRequest, rollout_id: int) -> list[Source] | None:
     rollout = Rollout.objects.select_related("commit").filter(pk=rollout_id).first()
     if rollout is None:
         return None
-    may_see, found = log_rights(user, rollout), list[Source]()
+    may_see, found = read_rights(user, rollout), list[Source]()
     for item in rollout.items.prefetch_related("runs"):
         runs = sorted(item.runs.all(), key=lambda run: run.number)
         if runs and may_see(item):

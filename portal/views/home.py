@@ -111,12 +111,12 @@ def running() -> list[Running]:
     rows = WorkItem.objects.filter(rollout__in=rollouts).values_list("rollout_id", "state", "system")
     for rollout_id, state, system in rows:
         items[rollout_id].append((state, system))
-    numbers = [one.commit.change_request_id for one in rollouts if one.commit.change_request_id]
+    numbers = [one.change_request_id for one in rollouts if one.change_request_id]
     titles = {one.pk: one.shown_title for one in ChangeRequest.objects.filter(pk__in=numbers)}
     return [
         Running(
             rollout=one,
-            title=titles.get(one.commit.change_request_id or 0, one.reason or one.commit.subject or one.cause),
+            title=titles.get(one.change_request_id or 0, one.title),
             state=rollout_state(state for state, _ in items[one.pk]),
             done=sum(state in ITEM_FINAL for state, _ in items[one.pk]),
             total=len(items[one.pk]),

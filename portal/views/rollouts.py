@@ -50,12 +50,12 @@ def _list_rows(found: list[Rollout]) -> list[dict[str, object]]:
         states[pk].append(state)
         if system not in systems[pk]:
             systems[pk].append(system)
-    numbers = [one.commit.change_request_id for one in found if one.commit.change_request_id]
+    numbers = [one.change_request_id for one in found if one.change_request_id]
     titles = ChangeRequest.objects.in_bulk(numbers)
     return [
         {
             "rollout": one,
-            "change": titles.get(one.commit.change_request_id or 0),
+            "change": titles.get(one.change_request_id or 0),
             "state": rollout_state(states[one.pk]),
             "systems": systems[one.pk],
             "total": len(states[one.pk]),
@@ -89,11 +89,11 @@ def item_cancel(request: HttpRequest, pk: int) -> HttpResponse:
 def _act(request: HttpRequest, pk: int, *, verb: Callable[[WorkItem, User], object], done: str) -> HttpResponse:
     item = get_object_or_404(WorkItem.objects.select_related("rollout__commit"), pk=pk)
     user = signed_in(request)
-    if not may_see_logs(user, item):
-        raise PermissionDenied(log_readers(item))
     refused = ""
     try:
         verb(item, user)
+    except actions.NotTheirs as error:
+        raise PermissionDenied(str(error)) from error
     except actions.Refused as error:
         refused = str(error)
     if request.headers.get("HX-Request"):

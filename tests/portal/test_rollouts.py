@@ -5,6 +5,7 @@ import re
 import pytest
 from django.utils import timezone
 
+from changes.models import PlanRow
 from executors.models import ItemNeed, WorkItem
 from portal.rollouts import changed_fields
 
@@ -94,6 +95,17 @@ def test_a_stranger_is_refused_a_log(portal, failed, path):
     answer = get(portal, "sam", f"/runs/{failed[2].pk}/{path}")
     assert answer.status_code == 403
     assert "no lid" not in answer.text
+
+
+def test_buttons_are_for_those_whose_press_counts(portal, failed):
+    """One of the request's other teams sees the log, and is not offered what would be refused."""
+    rollout, item, run, _ = failed
+    number = rollout.change_request_id
+    PlanRow.objects.create(change_request_id=number, path="resources/others/x", operation="create", team="others")
+    page = get(portal, "sam", f"/rollouts/{rollout.pk}/").text
+    assert f'id="log-{run.pk}"' in page
+    assert f"/items/{item.pk}/retry/" not in page
+    assert post(portal, "sam", f"/items/{item.pk}/retry/").status_code == 403
 
 
 @pytest.mark.parametrize("verb", ["retry", "cancel"])

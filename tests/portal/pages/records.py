@@ -4,12 +4,13 @@ from executors.models import Commit, ItemResource, Resource, Rollout, Run, WorkI
 from tests.changes.conftest import ORDERS
 
 
-def record_work(office, request=None, *, states=None, sync="synced", message=""):
+def record_work(office, request=None, *, states=None, sync="synced", message="", cause=None):
     """A rollout of a commit with one work item and one run for each system."""
     sha = request.merge_commit if request else office.repository.main()
     position = Commit.objects.count() + 1
     commit = Commit.objects.create(position=position, sha=sha, change_request_id=request.pk if request else None)
-    rollout = Rollout.objects.create(commit=commit, cause="merge" if request else "initial")
+    reason = "Its disk was new." if cause else ""
+    rollout = Rollout.objects.create(commit=commit, cause=cause or ("merge" if request else "initial"), reason=reason)
     for system, state in (states or {"shelf-test": "succeeded"}).items():
         item = WorkItem.objects.create(rollout=rollout, position=position, wave=0, system=system, zone="default")
         WorkItem.objects.filter(pk=item.pk).update(state=state)

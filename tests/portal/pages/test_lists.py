@@ -214,6 +214,21 @@ def test_home_costs_the_same_number_of_queries_however_many_requests_wait(office
     assert queries(client, "/") <= few
 
 
+def test_what_is_applied_again_is_nobodys_request(office, reader, work):
+    request = office.merged({REFUNDS: box(9)}, title="Nine refunds")
+    rollout = work(office.again(request), states={"shelf-test": "failed", "shelf-prod": "waiting"}, cause="reapply")
+    client = reader("olga")
+    page = client.get(f"/rollouts/{rollout.pk}/").content.decode()
+    assert "<h1>Its disk was new.</h1>" in page
+    assert "Retry shelf-test" in page
+    assert "Revert the change" not in page
+    running = client.get("/").content.decode().split('id="running"')[1].split("</section>")[0]
+    assert f'href="/rollouts/{rollout.pk}/">Its disk was new.</a>' in running
+    for url in ("/systems/shelf-test/", "/systems/shelf-prod/", "/resources/payments/shelf-test/Box/orders/"):
+        assert f"Change #{request.pk}" not in client.get(url).content.decode(), url
+    assert "Nine refunds" not in client.get("/rollouts/").content.decode()
+
+
 def test_a_rollout_asks_once_who_may_see_its_logs(office, reader, work):
     request = office.merged(edits={REFUNDS: box(4)})
     client = reader("sam")
