@@ -28,11 +28,12 @@ T = TypeVar("T")
 
 FORMAT = 1
 OWNERS = "owners"
+DEFAULT_ZONE = "default"
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@.+_-]{0,149}", re.ASCII)
 SECRET_PREFIX = re.compile(r"file:([A-Za-z0-9][A-Za-z0-9_.-]*/?)+|env:MERGEYARD_SECRET_[A-Z0-9_]+", re.ASCII)
 INTERVAL = re.compile(r"[1-9][0-9]{0,4}[smhd]", re.ASCII)
 ON_DRIFT = ("report", "self-heal")
-SITE_KEYS = ("format", "title", "platform_team")
+SITE_KEYS = ("format", "title", "platform_team", "auditors")
 TEAM_KEYS = ("title", "members", "secret_prefixes")
 SYSTEM_KEYS = ("type", "title", "environment", "zone", "connection", "secrets", "owners", "drift", "limits")
 POLICY_KEYS = ("id", "match", "approvals", "message")
@@ -44,6 +45,7 @@ MAX_APPROVALS = 20
 class Site:
     title: str
     platform_team: str
+    auditors: str = ""  # the team that may read every log and output, and act on nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class System:
     type: str
     title: str
     environment: str = ""
-    zone: str = "default"
+    zone: str = DEFAULT_ZONE
     connection: dict[str, Json] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     owners: tuple[str, ...] = ()
@@ -97,7 +99,7 @@ def parse_site(path: str, data: bytes) -> Site:
     keys = _mapping(path, data, SITE_KEYS)
     if keys.value.get("format") != FORMAT or isinstance(keys.value.get("format"), bool):
         keys.bad("format", f"format must be {FORMAT}, the version of the repository's layout.")
-    return keys.done(Site(keys.text("title", "Mergeyard"), keys.name("platform_team")))
+    return keys.done(Site(keys.text("title", "Mergeyard"), keys.name("platform_team"), keys.name("auditors", "")))
 
 
 def parse_team(path: str, data: bytes) -> Team:
@@ -123,7 +125,7 @@ def parse_system(path: str, data: bytes) -> System:
             type=keys.name("type"),
             title=keys.text("title", name),
             environment=keys.name("environment", ""),
-            zone=keys.name("zone", "default"),
+            zone=keys.name("zone", DEFAULT_ZONE),
             connection=keys.mapping("connection"),
             secrets=_system_secrets(keys),
             owners=owners,

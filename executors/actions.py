@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from changes.models import User
-from executors import queues
+from executors import order, queues
 from executors.claim import DONE_WELL, announce, move_if
 from executors.models import ItemNeed, WorkItem
 from executors.results import revive_dependents, skip_dependents
@@ -35,7 +35,8 @@ def retry(item: WorkItem, user: User) -> None:
             item, ItemState.WAITING, where=Q(), why=why, who=user, attempts=0, cancel_requested=False, lease_until=None
         ):
             raise Refused("Somebody else acted on this work in the same moment; look at it again.")
-        revive_dependents(item)
+        for opened in (item, *revive_dependents(item)):
+            order.hold_back_later(opened)
     queues.wake()
 
 

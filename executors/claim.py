@@ -14,9 +14,10 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from changes.declarations import DEFAULT_ZONE
 from changes.models import Transition, User
 from executors import events
-from executors.models import Commit, ItemNeed, ItemResource, Resource, Run, WorkItem
+from executors.models import ItemNeed, ItemResource, Resource, Rollout, Run, WorkItem
 from executors.states import (
     ITEM_FINAL,
     ITEM_MOVES,
@@ -24,6 +25,7 @@ from executors.states import (
     ITEM_READY,
     RUN_MOVES,
     RUN_OPEN,
+    Cause,
     ItemState,
     ResultState,
     RunState,
@@ -95,7 +97,8 @@ def unmet_needs() -> models.QuerySet[ItemNeed]:
 
 def ready() -> models.QuerySet[WorkItem]:
     """Items that may start, whatever their system is doing now."""
-    quarantined = Commit.objects.filter(rollouts=OuterRef("rollout_id"), quarantined=True)
+    merged = Rollout.objects.filter(pk=OuterRef("rollout_id"), cause=Cause.MERGE)
+    quarantined = merged.filter(commit__quarantined=True)  # what else runs there has blobs that were approved
     return WorkItem.objects.filter(
         ~Exists(unmet_needs()), ~Exists(quarantined), state__in=ITEM_READY, cancel_requested=False
     )
@@ -112,9 +115,12 @@ def _lease_end() -> models.Expression:
     return models.ExpressionWrapper(Now() + lease, output_field=models.DateTimeField())
 
 
-def claim(system: str, *, worker: str) -> Claim | None:
-    """The first ready item of a system by commit position, with a run opened for it; None if there is none."""
-    candidates = ready().filter(free(), system=system).select_related("rollout__commit")
+def claim(system: str, *, worker: str, zone: str = DEFAULT_ZONE) -> Claim | None:
+    """The first ready item of a system by commit position, with a run opened for it; None if there is none.
+
+    Work of another zone is left to its workers: a system may have moved after its job was queued.
+    """
+    candidates = ready().filter(free(), system=system, zone=zone).select_related("rollout__commit")
     for item in candidates.order_by("position", "wave", "id")[:100]:
         pending, late = outdated(item)
         if not pending:
@@ -158,7 +164,7 @@ def _supersede(item: WorkItem, late: list[ItemResource]) -> None:
 
 def _take(item: WorkItem, worker: str) -> Run | None:
     allowed = Q(pk__in=[item.pk]) & Q(~Exists(unmet_needs())) & free()
-    allowed &= Q(fence=item.fence, cancel_requested=False, rollout_id=item.rollout_id)
+    allowed &= Q(fence=item.fence, cancel_requested=False, rollout_id=item.rollout_id, zone=item.zone)
     fields: dict[str, Any] = {"fence": item.fence + 1, "attempts": F("attempts") + 1, "lease_until": _lease_end()}
     if not move_if(item, ItemState.RUNNING, where=allowed, why=f"Taken by worker {worker}.", **fields):
         return None

@@ -1,11 +1,13 @@
 """Owns the walk over main: every first-parent commit once, in order, turned into rows.
 
 A commit is ours if a merge intent has its id; any other is quarantined: its resources show `unapproved` and nothing of
-it runs. Trees are read before a transaction begins; inside it the cursor is moved by compare-and-set, so two
-controllers never record a commit twice. It must not know queues or runs.
+it runs. So a later merge is measured against what was approved and not against what lay on main: taking an unapproved
+document back deletes nothing. Trees are read before a transaction begins; inside it the cursor is moved by
+compare-and-set, so two controllers never record a commit twice. It must not know queues or runs.
 """
 
 import logging
+from collections.abc import Iterable
 
 from django.db import transaction
 from django.db.models import Max
@@ -15,7 +17,7 @@ from changes.documents import Document, InvalidFile, parse_document
 from changes.models import MergeIntent
 from changes.plan import make_plan
 from changes.repository import MAIN_REF, CommitInfo, Repository, RepositoryError, state
-from changes.repository.snapshots import snapshot
+from changes.repository.snapshots import changed, snapshot
 from changes.snapshot import Snapshot
 from changes.states import IntentState
 from executors import events, rollouts
@@ -25,6 +27,7 @@ from executors.states import Cause
 log = logging.getLogger(__name__)
 
 REAPPLY_TRIES = 5
+RESOURCES = "resources/"
 
 
 class HistoryRewritten(Exception):
@@ -35,7 +38,7 @@ def initialise(commit: str, *, applied: bool) -> None:
     """Begin at a commit: what it holds is on its systems already, or all of it is work. Does nothing a second time."""
     repository = state()
     head = snapshot(repository, commit, catalog())
-    work = _work(repository, Snapshot.empty(catalog()), head, between=(None, commit))
+    work = _work(Snapshot.empty(catalog()), head, repository.diff(None, commit))
     info = repository.info(commit)
     with transaction.atomic():
         if Cursor.objects.exists():
@@ -78,7 +81,9 @@ def _discover(repository: Repository, sha: str, *, before: str) -> bool:
     """Record one commit after its first parent; False if somebody else did."""
     intent = MergeIntent.objects.filter(commit=sha).exclude(state=IntentState.DROPPED).first()
     base, head = snapshot(repository, before, catalog()), snapshot(repository, sha, catalog())
-    work = _work(repository, base, head, between=(before, sha))
+    paths = repository.diff(before, sha)
+    touched = _work(base, head, paths)
+    work = _work(_approved(repository, base, paths), head, paths)
     info = repository.info(sha)
     with transaction.atomic():
         cursor = Cursor.objects.select_for_update().filter(pk=1, sha=before).first()
@@ -88,6 +93,7 @@ def _discover(repository: Repository, sha: str, *, before: str) -> bool:
         if not Cursor.objects.filter(pk=1, sha=before).update(sha=sha, position=cursor.position):
             return False
         row = _commit_row(info, position=cursor.position)
+        rollouts.settle(touched.identities - work.identities)
         if intent is None:
             Commit.objects.filter(pk=row.pk).update(quarantined=True)
             rollouts.disown(work.changes.values(), message=_unapproved(row))
@@ -96,8 +102,19 @@ def _discover(repository: Repository, sha: str, *, before: str) -> bool:
         Commit.objects.filter(pk=row.pk).update(change_request_id=intent.change_request_id)
         row.change_request_id = intent.change_request_id
         rollouts.want(row, work.changes.values())
+        rollouts.move_zones(base, head)
         _record(row, work, cause=Cause.MERGE, reason=row.subject, snapshots=(head, base))
     return True
+
+
+def _approved(repository: Repository, base: Snapshot, paths: Iterable[str]) -> Snapshot:
+    """A tree in which these paths say what was approved last: the same one, unless a commit was never approved."""
+    if not Commit.objects.filter(quarantined=True).exists():
+        return base
+    approved = rollouts.wanted_blobs(paths)
+    differing = {path: approved.get(path) for path in paths if path.startswith(RESOURCES)}
+    differing = {path: blob for path, blob in differing.items() if blob != base.files.get(path)}
+    return changed(repository, base, differing, catalog=catalog())
 
 
 def reapply(system: str, reason: str) -> Rollout | None:
@@ -132,8 +149,7 @@ def _document(repository: Repository, row: Resource) -> Document | None:
         return None
 
 
-def _work(repository: Repository, base: Snapshot, head: Snapshot, *, between: tuple[str | None, str]) -> rollouts.Work:
-    paths = repository.diff(*between)
+def _work(base: Snapshot, head: Snapshot, paths: Iterable[str]) -> rollouts.Work:
     return rollouts.work_of(make_plan(base, head, paths, catalog()), base=base, head=head)
 
 

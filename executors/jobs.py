@@ -12,7 +12,7 @@ from executors.runs import work_on
 def run_system(system: str) -> None:
     """Claim and run the first ready item of a system, then have somebody look for what became ready."""
     queues.arrived(system)
-    claimed = claim(system, worker=f"{socket.gethostname()}:{os.getpid()}")
+    claimed = claim(system, worker=f"{socket.gethostname()}:{os.getpid()}", zone=queues.own_zone())
     if claimed is not None:
         work_on(claimed)
         reconciling.pass_on(claimed.item)

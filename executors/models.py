@@ -117,6 +117,19 @@ class ItemNeed(models.Model):
         constraints = [models.UniqueConstraint(fields=["item", "needs"], name="one_need")]
 
 
+class ItemReference(models.Model):
+    """A thing that documents of an item refer to, or did before it. Who takes that away waits for the item."""
+
+    item = models.ForeignKey(WorkItem, on_delete=models.CASCADE, related_name="references")
+    system = models.CharField(max_length=63)
+    kind = models.CharField(max_length=63)
+    identity = models.CharField(max_length=500)  # canonical JSON
+    stays = models.BooleanField()  # the new documents refer to it too
+
+    class Meta:
+        indexes = [models.Index(fields=["identity", "item"], name="item_reference_identity")]
+
+
 class ItemResource(models.Model):
     """One resource of a work item: what it has to become, and what became of it."""
 
@@ -133,6 +146,7 @@ class ItemResource(models.Model):
     after = models.JSONField(null=True, blank=True)
     reasons = models.JSONField(default=list, blank=True)
     message = models.TextField(blank=True)
+    digest = models.CharField(max_length=64, blank=True)  # SHA-256 of what the play was given of it, with defaults
     run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.SET_NULL, related_name="results")
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -8,6 +8,7 @@ while one still waits; it expires, so a job that died between queue and worker h
 import functools
 import logging
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import django_rq
@@ -19,6 +20,8 @@ from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from changes.declarations import DEFAULT_ZONE
+
 log = logging.getLogger(__name__)
 
 CONTROLLER = "controller"
@@ -26,6 +29,7 @@ ALLOWED = frozenset({"executors.jobs.run_system", "executors.jobs.reconcile"})
 QUEUED_SECONDS = 45  # how long a queued job is believed to be on its way
 FAILURE_SECONDS = 3600
 AWAY_SECONDS = 2.0
+_zone = ContextVar("zone", default=DEFAULT_ZONE)
 
 
 class QueueAway(Exception):
@@ -67,13 +71,21 @@ class ZoneWorker(SimpleWorker):  # type: ignore[misc]
     """Runs jobs in its main thread: the play's guard ends the play with the thread that started it."""
 
     max_connection_wait_time = 5.0
+    zone = DEFAULT_ZONE
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         close_old_connections()
+        before = _zone.set(self.zone)
         try:
             return bool(super().perform_job(*args, **kwargs))
         finally:
+            _zone.reset(before)
             close_old_connections()
+
+
+def own_zone() -> str:
+    """The zone of the worker that runs this job. The job does not say it: whoever writes to Redis could."""
+    return _zone.get()
 
 
 @functools.cache
@@ -168,7 +180,9 @@ def wait_for_wake(seconds: float) -> bool:
 def worker(zone: str) -> ZoneWorker:
     """A worker on exactly one queue: on two, RQ loses a job for ever if it dies after the pop."""
     queue = _queue(f"zone-{zone}", connection=django_rq.get_connection(f"zone-{zone}"))
-    return ZoneWorker([queue], connection=queue.connection, job_class=AllowedJob, serializer=JSONSerializer)
+    one = ZoneWorker([queue], connection=queue.connection, job_class=AllowedJob, serializer=JSONSerializer)
+    one.zone = zone
+    return one
 
 
 def serve(zone: str, *, burst: bool = False) -> None:

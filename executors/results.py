@@ -169,9 +169,9 @@ def _cause(item: WorkItem) -> str:
     return f"Skipped because {item.system} (wave {item.wave + 1}) {word}, and this depends on it."
 
 
-def revive_dependents(item: WorkItem) -> None:
+def revive_dependents(item: WorkItem) -> list[WorkItem]:
     """What was skipped because of an item waits again, unless something else still keeps it from starting."""
-    frontier = [item]
+    frontier, found = [item], []
     while frontier:
         revived = frontier.pop()
         needs = ItemNeed.objects.filter(needs=revived, must_succeed=True, item__state=ItemState.SKIPPED)
@@ -181,6 +181,8 @@ def revive_dependents(item: WorkItem) -> None:
                 continue
             if move_if(need.item, ItemState.WAITING, where=Q(), why=f"{item.system} is tried again."):
                 frontier.append(need.item)
+                found.append(need.item)
+    return found
 
 
 def _batches(rows: list[T]) -> Iterable[list[T]]:

@@ -6,17 +6,19 @@ Reads snapshots that the caller made; writes rows inside the caller's transactio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from django.db.models import F
 from django.utils import timezone
 
+from changes.declarations import DEFAULT_ZONE
 from changes.documents import Address, Document, canonical_json
 from changes.plan import Operation, Plan, PlanItem
 from changes.snapshot import IdentityKey, Snapshot
-from executors.models import Commit, ItemNeed, ItemResource, Resource, Rollout, WorkItem
-from executors.states import ITEM_OPEN, SyncState
+from executors import order
+from executors.models import Commit, ItemNeed, ItemReference, ItemResource, Resource, Rollout, WorkItem
+from executors.states import ItemState, SyncState
 from executors.waves import Arrangement, Edge, Node, arrange
 
 REAPPLY = "reapply"
-DEFAULT_ZONE = "default"
 BATCH = 400
 
 
@@ -39,11 +41,28 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The changes of one cause, with their order, and identities outside of it that they rest on."""
+    """The changes of one cause, with their order, and what their documents refer to: the new ones, the old ones."""
 
     changes: dict[str, Change]
     edges: tuple[Edge, ...] = ()
-    rests_on: dict[str, tuple[IdentityKey, ...]] = field(default_factory=dict)
+    rests_on: dict[str, frozenset[IdentityKey]] = field(default_factory=dict)
+    rested_on: dict[str, frozenset[IdentityKey]] = field(default_factory=dict)
+
+    @property
+    def identities(self) -> frozenset[IdentityKey]:
+        return frozenset(change.identity for change in self.changes.values())
+
+    def holds(self, keys: Iterable[str]) -> order.Holds:
+        """What an item with these changes holds."""
+        keys = list(keys)
+        nothing: frozenset[IdentityKey] = frozenset()
+        rests_on = nothing.union(*(self.rests_on.get(key, nothing) for key in keys))
+        return order.Holds(
+            changes=frozenset(self.changes[key].identity for key in keys),
+            deletes=frozenset(self.changes[key].identity for key in keys if self.changes[key].deleted),
+            rests_on=rests_on,
+            refers_to=rests_on.union(*(self.rested_on.get(key, nothing) for key in keys)),
+        )
 
 
 def work_of(plan: Plan, *, base: Snapshot, head: Snapshot) -> Work:
@@ -56,18 +75,22 @@ def work_of(plan: Plan, *, base: Snapshot, head: Snapshot) -> Work:
             if change.old_path:
                 paths.setdefault(change.old_path, key)
     edges: list[Edge] = []
-    rests_on: dict[str, tuple[IdentityKey, ...]] = {}
+    rests_on: dict[str, frozenset[IdentityKey]] = {}
+    rested_on: dict[str, frozenset[IdentityKey]] = {}
     for key, change in changes.items():
-        if change.document is None:
-            continue
+        rested_on[key] = _rests(base.documents.get(change.old_path or change.address.path), base)
         if change.deleted:
             edges += _edges_of_delete(change, paths=paths, changes=changes, base=base)
-            continue
-        needed = head.needs(change.document)
-        edges += [Edge(paths[path], key) for path in needed if path in paths]
-        outside = (head.identity_key(head.documents[path]) for path in needed if path not in paths)
-        rests_on[key] = tuple(identity for identity in outside if identity)
-    return Work(changes, tuple(edges), rests_on)
+        elif change.document is not None:
+            edges += [Edge(paths[path], key) for path in head.needs(change.document) if path in paths]
+            rests_on[key] = _rests(change.document, head)
+    return Work(changes, tuple(edges), rests_on, rested_on)
+
+
+def _rests(document: Document | None, snapshot: Snapshot) -> frozenset[IdentityKey]:
+    """The identities that a document refers to."""
+    needed = snapshot.needs(document) if document else ()
+    return frozenset(key for path in needed if (key := snapshot.identity_key(snapshot.documents[path])))
 
 
 def _changes(item: PlanItem, base: Snapshot, head: Snapshot) -> Iterator[Change]:
@@ -120,7 +143,7 @@ def reapply_work(resources: Iterable[Resource], *, documents: dict[str, Document
         for path in merged.needs(change.document)
         if path in changes
     ]
-    return Work(changes, tuple(edges))
+    return Work(changes, tuple(edges), {key: _rests(change.document, merged) for key, change in changes.items()})
 
 
 def record(commit: Commit, work: Work, *, cause: str, reason: str, snapshots: tuple[Snapshot, ...]) -> Rollout | None:
@@ -142,21 +165,34 @@ def record(commit: Commit, work: Work, *, cause: str, reason: str, snapshots: tu
             identity=work.changes[key].identity[2],
             operation=work.changes[key].operation,
             blob=work.changes[key].blob,
-            order=order,
+            order=place,
         )
         for item, play in zip(items, arrangement.items, strict=True)
-        for order, key in enumerate(play.keys)
+        for place, key in enumerate(play.keys)
     ]
-    needs = {(items[one].pk, items[other].pk): True for one, other in arrangement.needs}
-    for item, play in zip(items, arrangement.items, strict=True):
-        for earlier in _earlier(rollout, item, [work.changes[key] for key in play.keys], work=work):
-            needs.setdefault((item.pk, earlier), False)
     ItemResource.objects.bulk_create(rows, batch_size=500)
+    _record_needs(rollout, items, arrangement, work=work)
+    return rollout
+
+
+def _record_needs(rollout: Rollout, items: list[WorkItem], arrangement: Arrangement, *, work: Work) -> None:
+    """What the items wait for, here and in other rollouts, and what they refer to, for those that come later."""
+    needs = {(items[one].pk, items[other].pk): True for one, other in arrangement.needs}
+    references: list[ItemReference] = []
+    for item, play in zip(items, arrangement.items, strict=True):
+        holds = work.holds(play.keys)
+        for earlier in order.earlier(rollout.pk, holds):
+            needs.setdefault((item.pk, earlier), False)
+        references += [
+            ItemReference(item=item, system=system, kind=kind, identity=identity, stays=key in holds.rests_on)
+            for key in sorted(holds.refers_to)
+            for system, kind, identity in [key]
+        ]
+    ItemReference.objects.bulk_create(references, batch_size=500)
     ItemNeed.objects.bulk_create(
         [ItemNeed(item_id=item, needs_id=needed, must_succeed=must) for (item, needed), must in sorted(needs.items())],
         batch_size=500,
     )
-    return rollout
 
 
 def _nodes(work: Work, snapshots: tuple[Snapshot, ...]) -> Iterator[Node]:
@@ -189,27 +225,6 @@ def _items(rollout: Rollout, arrangement: Arrangement, snapshots: tuple[Snapshot
         for play in arrangement.items
     ]
     return WorkItem.objects.bulk_create(items, batch_size=500)
-
-
-def _earlier(rollout: Rollout, item: WorkItem, changes: list[Change], *, work: Work) -> set[int]:
-    """Open items of earlier rollouts that share a resource with an item or hold something it depends on.
-
-    For a delete that is every earlier open item of the system: which of them still refers to it is not in the trees.
-    """
-    keys = {change.identity for change in changes}
-    keys |= {identity for change in changes for identity in work.rests_on.get(change.key, ())}
-    held = ItemResource.objects.filter(item__state__in=ITEM_OPEN).exclude(item__rollout=rollout)
-    found: set[int] = set()
-    identities = sorted({identity for _, _, identity in keys})
-    for start in range(0, len(identities), BATCH):
-        batch = identities[start : start + BATCH]
-        for pk, *key in held.filter(identity__in=batch).values_list("item_id", "item__system", "kind", "identity"):
-            if tuple(key) in keys:
-                found.add(pk)
-    if any(change.deleted for change in changes):
-        earlier = WorkItem.objects.filter(system=item.system, state__in=ITEM_OPEN).exclude(rollout=rollout)
-        found |= set(earlier.values_list("pk", flat=True))
-    return found
 
 
 def want(commit: Commit, changes: Iterable[Change]) -> None:
@@ -250,6 +265,36 @@ def disown(changes: Iterable[Change], *, message: str) -> None:
     """Mark resources that main changed without an approval: what was approved stays wanted."""
     rows = [Resource(**_names(change), sync=SyncState.UNAPPROVED, message=message) for change in changes]
     _upsert(rows, ["sync", "message"])
+
+
+def settle(identities: Iterable[IdentityKey]) -> None:
+    """Main says of these what was approved again: their rows show where they stand. In the caller's transaction."""
+    keys = frozenset(identities)
+    for batch in order.batches(keys):
+        unapproved = Resource.objects.filter(identity__in=batch, sync=SyncState.UNAPPROVED)
+        known = unapproved.select_for_update().order_by("pk").values_list("pk", "system", "kind", "identity")
+        rows = unapproved.filter(pk__in=[pk for pk, *key in known if tuple(key) in keys])
+        rows.filter(blob="", applied_blob="").update(sync=SyncState.DELETED, message="")
+        rows.filter(blob=F("applied_blob")).update(sync=SyncState.SYNCED, message="")
+        rows.update(sync=SyncState.PENDING, message="")
+
+
+def wanted_blobs(paths: Iterable[str]) -> dict[str, str]:
+    """The blob that was approved last for each of these paths that has one."""
+    paths, found = list(paths), dict[str, str]()
+    for start in range(0, len(paths), BATCH):
+        rows = Resource.objects.filter(path__in=paths[start : start + BATCH]).exclude(blob="")
+        found |= dict(rows.values_list("path", "blob"))
+    return found
+
+
+def move_zones(base: Snapshot, head: Snapshot) -> None:
+    """What may still run goes to the zone that main names for its system now."""
+    for name, system in head.systems.items():
+        known = base.systems.get(name)
+        if known is None or known.zone != system.zone:
+            done = (ItemState.SUCCEEDED, ItemState.SUPERSEDED)
+            WorkItem.objects.filter(system=name).exclude(state__in=done).update(zone=system.zone)
 
 
 def _names(change: Change) -> dict[str, str]:

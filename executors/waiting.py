@@ -33,4 +33,4 @@ def _named(blocker: WorkItem, item: WorkItem) -> str:
         return f"{blocker.system} in wave {blocker.wave + 1}"
     number = blocker.rollout.commit.change_request_id
     cause = f"change request {number}" if number else f"commit {blocker.rollout.commit.sha[:10]}"
-    return f"{blocker.system} in {cause}, which changes the same resources or what they rest on"
+    return f"{blocker.system} in {cause}, which changes the same resources, what they rest on or what rests on them"

@@ -1,13 +1,15 @@
 """Every commit of main once, in order; only what was approved runs."""
 
+import json
 import threading
 
 import pytest
 from django.db import connection
 
+from executors.claim import claim
 from executors.discovery import HistoryRewritten, discover, initialise
 from executors.models import Commit, Cursor, ItemResource, Resource, Rollout, WorkItem
-from executors.reconcile import discover_commits
+from executors.reconcile import discover_commits, reconcile
 from tests.executors.conftest import SOMEBODY, box, document
 
 
@@ -59,9 +61,83 @@ def test_a_commit_nobody_approved_is_quarantined_and_later_ones_run(yard):
     assert yard.stored("refunds") is not None
 
 
-def test_a_system_that_an_unapproved_commit_changed_is_not_used(yard):
-    import json
+def put_by_hand(yard, name):
+    """Something that was on the shelf before anybody described it."""
+    (yard.directory / "shelf-a" / f"Box-{name}.json").write_text('{"by": "hand"}')
 
+
+def test_taking_an_unapproved_document_back_deletes_nothing(yard):
+    put_by_hand(yard, "legacy")
+    yard.commit({box("legacy"): document("Box")})
+    yard.work()
+    assert yard.resource(box("legacy")).sync == "unapproved"
+    yard.merge({box("legacy"): None})
+    yard.work()
+    assert yard.stored("legacy") == {"by": "hand"}
+    assert yard.items() == []
+    assert (yard.resource(box("legacy")).sync, yard.resource(box("legacy")).message) == ("deleted", "")
+
+
+def test_taking_an_unapproved_other_name_back_deletes_neither_thing(yard):
+    put_by_hand(yard, "legacy")
+    yard.roll_out({box("orders"): document("Box", name="orders")})
+    yard.commit({box("orders"): document("Box", name="legacy")})
+    yard.work()
+    yard.merge({box("orders"): document("Box", name="orders")})
+    yard.work()
+    assert (yard.stored("legacy"), yard.stored("orders")["name"]) == ({"by": "hand"}, "orders")
+    standing = {json.loads(row.identity)["name"]: row.sync for row in Resource.objects.all()}
+    assert standing == {"orders": "synced", "legacy": "deleted"}
+
+
+def test_a_deletion_is_of_what_was_approved_whatever_lay_on_main(yard):
+    put_by_hand(yard, "legacy")
+    yard.roll_out({box("orders"): document("Box", name="orders")})
+    yard.commit({box("orders"): document("Box", name="legacy")})
+    yard.work()
+    yard.roll_out({box("orders"): None})
+    assert (yard.stored("legacy"), yard.stored("orders")) == ({"by": "hand"}, None)
+    [*_, item] = yard.items()
+    assert [(row.operation, row.identity) for row in item.resources.all()] == [("delete", '{"name":"orders"}')]
+
+
+def test_an_unapproved_document_that_a_change_request_takes_over_is_created(yard):
+    yard.commit({box("orders"): document("Box", size=66)})
+    yard.roll_out({box("orders"): document("Box", size=5)})
+    assert (yard.result(box("orders")).operation, yard.stored("orders")["size"]) == ("create", 5)
+    assert yard.resource(box("orders")).sync == "synced"
+
+
+def test_an_unapproved_commit_that_takes_another_back_leaves_nothing_unapproved(yard):
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    for text in (document("Box", size=66), document("Box", size=1)):
+        yard.commit({box("orders"): text})
+        yard.work()
+    assert yard.resource(box("orders")).sync == "synced"
+
+
+def test_work_follows_its_system_to_another_zone(yard, settings):
+    declared = {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(yard.directory / "shelf-a")}}
+    yard.merge({"systems/shelf-a.yml": json.dumps({**declared, "zone": "dmzz"}), box("orders"): document("Box")})
+    yard.work()
+    assert [(item.zone, item.state) for item in yard.items()] == [("dmzz", "queued")]
+    assert claim("shelf-a", worker="of another zone", zone="default") is None
+    yard.merge({"systems/shelf-a.yml": json.dumps(declared)})
+    yard.work()
+    yard.roll_out({box("orders"): document("Box", size=5)})
+    assert [(item.zone, item.state) for item in yard.items()] == [("default", "succeeded"), ("default", "succeeded")]
+    assert yard.stored("orders")["size"] == 5
+
+
+def test_an_unapproved_zone_moves_nothing(yard):
+    yard.merge({box("orders"): document("Box")})
+    yard.commit({"systems/shelf-a.yml": json.dumps({"type": "shelf", "owners": ["shelves"], "zone": "dmzz"})})
+    while reconcile():
+        pass
+    assert [item.zone for item in yard.items()] == ["default"]
+
+
+def test_a_system_that_an_unapproved_commit_changed_is_not_used(yard):
     sneaky = {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(yard.directory / "shelf-b")}}
     yard.commit({"systems/shelf-a.yml": json.dumps(sneaky)})
     yard.roll_out({box("orders"): document("Box")})

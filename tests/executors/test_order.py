@@ -1,8 +1,11 @@
 """What waits for what, what is skipped, tried again, superseded."""
 
+import pytest
+
 from executors import queues
-from executors.actions import retry
-from executors.models import Rollout, Run
+from executors.actions import cancel, retry
+from executors.discovery import discover, reapply
+from executors.models import Rollout, Run, WorkItem
 from executors.reconcile import reconcile
 from tests.executors.conftest import box, document, label
 
@@ -98,15 +101,86 @@ def test_a_later_item_waits_only_for_what_it_shares(yard):
     assert yard.stored("one")["size"] == 9
 
 
+REFERS = {"depends_on": ["payments/shelf-a/Box/first"]}
+FIRST, SECOND = box("first"), box("second", "shelf-b")
+
+
+def waits(yard):
+    """Which open items wait, by system and position."""
+    while reconcile():
+        pass
+    return {(item.system, item.position): item.state for item in yard.items() if item.state in ("waiting", "queued")}
+
+
+@pytest.mark.parametrize(
+    "farewell",
+    [{SECOND: None}, {SECOND: document("Box", size=9)}, {SECOND: None, box("third", "shelf-b"): document("Box")}],
+)
+def test_a_delete_waits_for_earlier_work_that_drops_a_reference_to_it(yard, farewell):
+    yard.roll_out({FIRST: document("Box"), SECOND: document("Box", **REFERS)})
+    yard.merge(farewell)
+    yard.merge({FIRST: None})
+    assert waits(yard) == {("shelf-b", 3): "queued", ("shelf-a", 4): "waiting"}
+    yard.work()
+    assert yard.stored("first") is None
+    assert {item.state for item in yard.items()} == {"succeeded"}
+
+
+def test_a_delete_waits_for_what_referred_to_it_under_its_native_name(yard):
+    yard.roll_out({label("red"): document("Label"), box("orders"): document("Box", label="red")})
+    yard.merge({box("orders"): document("Box")})
+    yard.merge({label("red"): None})
+    assert waits(yard) == {("shelf-a", 3): "queued", ("shelf-a", 4): "waiting"}
+
+
+def test_a_delete_does_not_wait_for_work_it_shares_nothing_with(yard):
+    yard.roll_out({FIRST: document("Box")})
+    yard.merge({box("stranger"): document("Box")})
+    yard.merge({FIRST: None})
+    assert waits(yard) == {("shelf-a", 3): "queued", ("shelf-a", 4): "queued"}
+
+
+def test_a_deletion_that_is_tried_again_comes_before_the_later_one_of_what_it_referred_to(yard):
+    yard.roll_out({FIRST: document("Box"), SECOND: document("Box", **REFERS)})
+    yard.merge({SECOND: None})
+    discover()
+    [*_, taken] = yard.items()
+    cancel(taken, yard.user("rita"))
+    yard.merge({FIRST: None})
+    assert waits(yard) == {("shelf-a", 4): "queued"}
+    retry(WorkItem.objects.get(pk=taken.pk), yard.user("rita"))
+    WorkItem.objects.filter(state="queued").update(state="waiting")
+    assert waits(yard) == {("shelf-b", 3): "queued", ("shelf-a", 4): "waiting"}
+
+
+def test_applying_a_system_again_waits_for_what_its_documents_rest_on(yard):
+    yard.roll_out({FIRST: document("Box"), SECOND: document("Box", **REFERS)})
+    yard.merge({FIRST: document("Box", size=9)})
+    discover()
+    reapply("shelf-b", "It forgot everything.")
+    assert waits(yard) == {("shelf-a", 3): "queued", ("shelf-b", 3): "waiting"}
+
+
 def test_a_failed_item_holds_nothing_back(yard):
     yard.roll_out({box("one"): document("Box", trouble="fail no")})
     yard.roll_out({box("one"): document("Box", size=4)})
     assert [item.state for item in yard.items()] == ["failed", "succeeded"]
 
 
-def test_reapply_runs_everything_merged_again_though_it_is_applied(yard):
-    from executors.discovery import reapply
+def test_what_was_merged_is_applied_again_though_somebody_put_an_unapproved_commit_on_main(yard):
+    yard.roll_out({box("orders"): document("Box", size=4)})
+    yard.commit({box("orders"): document("Box", size=66), box("sneaky"): document("Box")})
+    yard.work()
+    (yard.directory / "shelf-a" / "Box-orders.json").unlink()
+    rollout = reapply("shelf-a", "The shelf forgot everything.")
+    yard.work()
+    assert [item.state for item in yard.items(rollout=rollout)] == ["succeeded"]
+    assert (yard.stored("orders")["size"], yard.stored("sneaky")) == (4, None)
+    yard.roll_out({box("orders"): document("Box", size=5)})
+    assert yard.stored("orders")["size"] == 5
 
+
+def test_reapply_runs_everything_merged_again_though_it_is_applied(yard):
     yard.roll_out({box("orders"): document("Box", size=4), box("gone"): document("Box")})
     yard.roll_out({box("gone"): None})
     (yard.directory / "shelf-a" / "Box-orders.json").unlink()

@@ -158,7 +158,7 @@ def test_a_controller_that_dies_while_it_records_a_commit_records_it_whole_the_n
     def killed(*_, **__):
         raise Killed
 
-    for step in ("want", "record", "_items", "_earlier"):
+    for step in ("want", "record", "_items", "_record_needs"):
         with monkeypatch.context() as patched:
             patched.setattr(rollouts, step, killed)
             with pytest.raises(Killed):

@@ -31,6 +31,15 @@ def test_a_job_without_work_does_nothing(yard):
     assert jobs() == 0
 
 
+def test_a_worker_leaves_work_of_another_zone_to_the_workers_there(yard):
+    yard.merge({box("orders"): document("Box")})
+    while reconcile():
+        pass
+    WorkItem.objects.update(zone="moon")
+    queues.worker("default").work(burst=True, logging_level="ERROR")
+    assert WorkItem.objects.get().state == "queued"
+
+
 def test_waking_ends_the_wait_of_the_controller(queue):
     assert not queues.wait_for_wake(1)
     assert queues.wake()

@@ -25,7 +25,8 @@ def test_an_item_names_what_it_waits_for(items):
     assert why_waiting(first) == "Waits for a free worker of the zone default."
     assert why_waiting(second) == "Waits for shelf-a in wave 1."
     assert why_waiting(later) == (
-        f"Waits for shelf-a in change request {number}, which changes the same resources or what they rest on."
+        f"Waits for shelf-a in change request {number}, "
+        "which changes the same resources, what they rest on or what rests on them."
     )
 
 
