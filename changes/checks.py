@@ -191,6 +191,7 @@ def declarations(change: Change) -> Iterator[Violation]:
         if item.operation is Operation.DELETE:
             yield from _taken_away(change, item, folder, name)
     yield from _platform_team(change)
+    yield from _auditors(change)
 
 
 def _system(change: Change, item: PlanItem, name: str) -> Iterator[Violation]:
@@ -232,6 +233,9 @@ def _taken_away(change: Change, item: PlanItem, folder: str, name: str) -> Itera
         elif asked:
             message = f"{name} is still asked for approvals by the policy {', '.join(asked)}."
             yield Violation("team.in-use", message, item.path, fix="Let the policy ask another team first.")
+        elif name == head.auditors:
+            message = f"{name} are still the auditors in {SITE_FILE}."
+            yield Violation("team.in-use", message, item.path, fix=f"Name another team in {SITE_FILE}, or none.")
 
 
 def _platform_team(change: Change) -> Iterator[Violation]:
@@ -241,6 +245,13 @@ def _platform_team(change: Change) -> Iterator[Violation]:
         message = f"Nobody would be left in the platform team ({change.head.platform_team or 'none is declared'})."
         fix = "Keep mergeyard.yml, and a team file with members for its platform_team."
         yield Violation("site.platform-team", message, touched[0], fix=fix)
+
+
+def _auditors(change: Change) -> Iterator[Violation]:
+    team, teams = change.head.auditors, change.head.teams
+    if team and team not in teams and any(item.path == SITE_FILE for item in change.plan.others):
+        message = f"There is no team {team!r}{did_you_mean(team, teams)}"
+        yield Violation("team.unknown", message, SITE_FILE, "auditors", fix="Correct the name of the team.")
 
 
 def approvable(change: Change) -> Iterator[Violation]:

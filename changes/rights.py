@@ -62,4 +62,5 @@ def rights_under(rules: Snapshot, username: str) -> Rights:
         teams=rules.teams_of(username),
         is_platform=rules.is_platform(username),
         owned_systems=frozenset(name for name in rules.systems if username in rules.owners_of(name)),
+        is_auditor=rules.is_auditor(username),
     )

@@ -106,6 +106,13 @@ class Snapshot:
     def is_platform(self, username: str) -> bool:
         return username in self.members_of([self.platform_team])
 
+    @property
+    def auditors(self) -> str:
+        return self.site.auditors if self.site else ""
+
+    def is_auditor(self, username: str) -> bool:
+        return username in self.members_of([self.auditors])
+
     def owners_of(self, system: str) -> frozenset[str]:
         """The members of the teams that own a system."""
         found = self.systems.get(system)

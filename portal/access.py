@@ -62,8 +62,10 @@ def log_readers(item: WorkItem) -> str:
     system = rules.systems.get(item.system)
     owners = ", ".join(system.owners) if system else "nobody any more"
     whose = "requesting team" if item.rollout.change_request_id else "resources’ team"
-    asked = f"the {whose} ({teams}), " if teams else ""
-    return f"Logs are for {asked}the owners of {item.system} ({owners}) and the platform team."
+    readers = [f"the {whose} ({teams})"] if teams else []
+    readers += [f"the owners of {item.system} ({owners})", "the platform team"]
+    readers += [f"the auditors ({rules.auditors})"] if rules.auditors else []
+    return f"Logs are for {', '.join(readers[:-1])} and {readers[-1]}."
 
 
 def person(request: HttpRequest) -> dict[str, object]:

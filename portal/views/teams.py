@@ -23,6 +23,7 @@ def teams(request: HttpRequest) -> HttpResponse:
             "team": team,
             "mine": team.name in mine,
             "platform": team.name == rules.platform_team,
+            "auditors": team.name == rules.auditors,
             "owns": sorted(system.name for system in rules.systems.values() if team.name in system.owners),
             "resources": counts.get(team.name, Counter()).total(),
         }
@@ -44,6 +45,7 @@ def team(request: HttpRequest, name: str) -> HttpResponse:
         "section": "teams",
         "team": found,
         "platform": name == rules.platform_team,
+        "auditors": name == rules.auditors,
         "members": [(username, known.get(username)) for username in found.members],
         "owns": sorted((one for one in rules.systems.values() if name in one.owners), key=lambda one: one.name),
         "shares": shares(counts),

@@ -12,7 +12,7 @@ from changes.checks import CHECKS, nobody_left, run_checks
 from changes.plan import Plan
 from changes.secret_rules import is_under
 from tests.changes.test_snapshot import CHANGES
-from tests.changes.trees import KINDS, QUEUE, SYSTEM, changed, plan_of, queue, tree, violations
+from tests.changes.trees import KINDS, QUEUE, SITE, SYSTEM, changed, plan_of, queue, tree, violations
 
 ORDERS, REFUNDS = queue("orders"), queue("refunds")
 BILLING = "resources/payments/queue-test/Subscription/billing.yml"
@@ -374,6 +374,16 @@ def test_a_team_that_a_policy_asks_is_not_taken_away():
     base = tree({"teams/safety.yml": "members: [sid]\n", "policies/p.yml": "- id: p\n  approvals: {from: safety}\n"})
     found = only({"teams/safety.yml": None}, base, "paula")
     assert (found.id, found.message) == ("team.in-use", "safety is still asked for approvals by the policy p.")
+
+
+def test_the_auditors_of_the_site_are_a_team_that_exists():
+    named = SITE + "auditors: shop\n"
+    assert ids({"mergeyard.yml": named}, requester="paula") == []
+    [found] = violations({"mergeyard.yml": named.replace("shop", "shoop")}, requester="paula")
+    assert (found.id, found.field) == ("team.unknown", "auditors")
+    assert "'shop'" in found.message
+    base = tree({"mergeyard.yml": named})
+    assert [one.id for one in violations({"teams/shop.yml": None}, base, "paula")] == ["team.in-use"]
 
 
 def test_the_platform_team_never_loses_its_last_member():

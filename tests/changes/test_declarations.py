@@ -29,6 +29,11 @@ def test_a_site_names_the_platform_team():
     assert parse_site("mergeyard.yml", b"format: 1\nplatform_team: plat\n").title == "Mergeyard"
 
 
+def test_a_site_may_name_auditors():
+    assert parse_site("mergeyard.yml", b"format: 1\nplatform_team: plat\n").auditors == ""
+    assert parse_site("mergeyard.yml", b"format: 1\nplatform_team: plat\nauditors: audit\n").auditors == "audit"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -36,6 +41,7 @@ def test_a_site_names_the_platform_team():
         ("format: true\nplatform_team: p\n", ("declaration.key", 1, "format")),
         ("format: 1\n", ("declaration.key", 1, "platform_team")),
         ("format: 1\nplatform_team: Plat\n", ("declaration.key", 2, "platform_team")),
+        ("format: 1\nplatform_team: p\nauditors: [a]\n", ("declaration.key", 3, "auditors")),
         ("format: 1\nplatform_team: p\ntitle: [1]\n", ("declaration.key", 3, "title")),
         ("format: 1\nplatform_team: p\ntitel: x\n", ("declaration.unknown-key", 3, "titel")),
     ],

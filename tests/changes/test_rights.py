@@ -5,6 +5,9 @@ from django.contrib.auth.models import AnonymousUser
 from changes import workflow
 from changes.review import evaluate
 from changes.rights import rights_of
+from tests.changes.conftest import FILES
+
+SITE = FILES["mergeyard.yml"]
 
 
 def test_a_member_an_owner_an_engineer_and_a_stranger(office):
@@ -16,6 +19,18 @@ def test_a_member_an_owner_an_engineer_and_a_stranger(office):
     assert not rita.can_edit("shelves")
     seen = {"teams": ["payments"], "systems": ["shelf-test"]}
     assert [who.can_see_logs(**seen) for who in (rita, olga, pia, sam)] == [True, True, True, False]
+
+
+def test_auditors_read_everything_and_are_nothing_else(office):
+    audit = {"teams/audit.yml": "title: Audit\nmembers: [anna]\n", "mergeyard.yml": f"{SITE}auditors: audit\n"}
+    assert not rights_of(office.anna).reads_all
+    change = office.proposed(audit, by=office.pia)
+    office.approved(change, by=office.piet)
+    workflow.merge(change, office.pia)
+    anna = rights_of(office.anna)
+    assert anna.reads_all
+    assert anna.can_see_logs(teams=["payments"], systems=["shelf-test"])
+    assert (anna.is_platform, anna.owned_systems, anna.can_edit("payments")) == (False, frozenset(), False)
 
 
 def test_rights_follow_main(office):

@@ -8,7 +8,7 @@ from executors.discovery import reapply
 from executors.models import Commit, Rollout, WorkItem
 from executors.reconcile import reconcile
 from executors.rights import act_rights, read_rights, teams_behind
-from tests.executors.conftest import box, document
+from tests.executors.conftest import FILES, box, document
 
 PEOPLE = ("rita", "paul", "sam", "olga", "pia")
 
@@ -66,6 +66,21 @@ def test_what_is_applied_again_still_stands_by_the_merge_that_made_it(yard, agai
     assert standing.last_run.item == again
     assert standing.applied_commit == standing.commit != again.rollout.commit
     assert standing.applied_position == again.position
+
+
+def test_an_auditor_reads_and_is_refused_every_act(yard, again):
+    yard.merge(
+        {
+            "mergeyard.yml": f"{FILES['mergeyard.yml']}auditors: audit\n",
+            "teams/audit.yml": "title: Audit\nmembers: [anna]\n",
+        }
+    )
+    anna = yard.user("anna")
+    assert read_rights(anna, again.rollout)(again)
+    assert not act_rights(anna, again.rollout)(again)
+    for verb in (cancel, retry):
+        with pytest.raises(NotTheirs):
+            verb(again, anna)
 
 
 def test_a_rollout_is_about_what_its_cause_says(again):

@@ -10,8 +10,9 @@ from changes import tokens, workflow
 from changes.models import Approval, ChangeRequest, Comment, Transition
 from changes.repository import MAIN_REF
 from executors.models import Run, WorkItem
-from tests.changes.conftest import ORDERS, REFUNDS, box
+from tests.changes.conftest import FILES, ORDERS, REFUNDS, box
 
+SITE = FILES["mergeyard.yml"]
 FREE = {"login", "logout", "theme"}  # what works before somebody signs in
 CHANGING = {
     "logout", "theme", "item_retry", "item_cancel", "token_revoke", "compose_new", "compose_describe",
@@ -105,6 +106,23 @@ def test_outputs_are_for_the_team_the_owners_and_the_platform(site, reader, who,
     patterns = addresses()
     for name in OUTPUTS:
         assert reader(who).get(site(patterns[name]), {"q": "lid"}).status_code == status, name
+
+
+def test_an_auditor_reads_every_output_and_presses_nothing(site, office, reader):
+    audit = {"teams/audit.yml": "title: Audit\nmembers: [anna]\n", "mergeyard.yml": f"{SITE}auditors: audit\n"}
+    change = office.proposed(audit, by=office.pia)
+    office.approved(change, by=office.piet)
+    workflow.merge(change, office.pia)
+    client, patterns = reader("anna"), addresses()
+    for name in OUTPUTS:
+        assert client.get(site(patterns[name]), {"q": "lid"}).status_code == 200, name
+    page = client.get(f"/rollouts/{site.rollout.pk}/").content.decode()
+    assert WORDS in page
+    assert f"/items/{site.item.pk}/retry/" not in page
+    for verb in ("item_retry", "item_cancel"):
+        assert client.post(site(patterns[verb])).status_code == 403, verb
+    stranger = reader("sam").get(f"/rollouts/{site.rollout.pk}/").content.decode()
+    assert "the platform team and the auditors (audit)." in stranger
 
 
 @pytest.mark.parametrize(("who", "seen"), [("sam", False), ("olga", True)])
