@@ -32,7 +32,7 @@ KIND_KEYS = (
 )
 RISK_KEYS = ("on", "field", "value", "message")
 WHOLE = ("create", "update", "delete")
-ON = (*WHOLE, "change", "decrease", "increase", "equals")
+ON = (*WHOLE, "change", "decrease", "increase", "equals", "contains", "widen")
 NOT_A_TYPE = frozenset({"plugins", "__pycache__"})
 
 
@@ -94,7 +94,9 @@ def _reference_problems(types: dict[str, SystemType], kinds: dict[str, Kind]) ->
                 yield Problem("catalog.reference", message, file, None, field)
         for pattern, choice in kind.schema.marked("x-choices"):
             wanted = as_dict(choice)
-            if wanted.get("kind", next(iter(kinds))) not in kinds or wanted.get("systems", kind.type) not in types:
+            offered = as_dict(types[kind.type].connection_schema.get("properties")) if kind.type in types else {}
+            wrong = wanted.get("kind", next(iter(kinds))) not in kinds or wanted.get("systems", kind.type) not in types
+            if wrong or ("connection" in wanted and wanted["connection"] not in offered):
                 message = f"x-choices names {next(iter(wanted.values()))!r}, which the catalogue does not have."
                 yield Problem("catalog.reference", message, file, None, ".".join(("spec", *pattern)))
 

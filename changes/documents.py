@@ -41,7 +41,7 @@ SECRET_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 SECRET_REF = re.compile(r"[a-z][a-z0-9-]{0,30}:[A-Za-z0-9][A-Za-z0-9_.#/-]{0,250}", re.ASCII)
 SECRET_LETTERS = "use lower-case letters, digits and underscores"
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-KEYS = ("kind", "spec", "depends_on", "expires", "secrets")
+KEYS = ("kind", "spec", "depends_on", "expires", "secrets", "adopt")
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 NO_MAPPING = "A document is a mapping of keys: begin it with 'kind:', then 'spec:'."
 SHAPE = "resources/<team>/<system>/<Kind>/<name>.yml"
@@ -122,6 +122,7 @@ class Document:
     depends_on: tuple[Address, ...] = ()
     expires: date | None = None
     secrets: dict[str, SecretRef] = field(default_factory=dict)
+    adopt: bool = False  # it may take over what others made on the system
     lines: dict[str, int] = field(default_factory=dict, compare=False)
 
 
@@ -147,7 +148,8 @@ class _Parse:
                 message = f"{key!r} is not a key of a document{did_you_mean(key, KEYS)}"
                 self.bad("document.unknown-key", message, key)
         self.kind(address)
-        result = Document(address, self.spec(), self.depends_on(), self.expires(), self.secrets(), self.lines)
+        spec, depends_on, expires = self.spec(), self.depends_on(), self.expires()
+        result = Document(address, spec, depends_on, expires, self.secrets(), self.adopt(), self.lines)
         if self.problems:
             raise InvalidFile(*self.problems)
         return result
@@ -209,6 +211,12 @@ class _Parse:
             self.bad("document.expires", message, "expires")
             return None
 
+    def adopt(self) -> bool:
+        value = self.value.get("adopt", False)
+        if not isinstance(value, bool):
+            self.bad("document.adopt", "adopt must be true or false.", "adopt")
+        return value is True
+
     def secrets(self) -> dict[str, SecretRef]:
         value = self.value.get("secrets", {})
         if not isinstance(value, dict):
@@ -258,6 +266,8 @@ def as_data(document: Document) -> dict[str, Json]:
         data["depends_on"] = [address.short for address in document.depends_on]
     if document.expires:
         data["expires"] = document.expires.isoformat()
+    if document.adopt:
+        data["adopt"] = True
     if document.secrets:
         data["secrets"] = {
             name: {"ref": secret.ref, "generate": True} if secret.generate else secret.ref

@@ -9,12 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from changes.comparing import FieldChange, compare, listed
+from changes.comparing import FieldChange, compare, listed, widens
 from changes.documents import Address, Document, InvalidFile, Json, as_data, digest
 from changes.kinds import Catalog, Kind, Risk
 from changes.snapshot import IdentityKey, Snapshot, identity_key
 
 __all__ = ["FieldChange", "Operation", "Plan", "PlanItem", "make_plan", "whole"]
+
+
+ADOPTS = "It takes over what others may have made on the system under this name."
 
 
 class Operation(StrEnum):
@@ -115,6 +118,8 @@ def _item(base: Snapshot, head: Snapshot, path: str, *, old_path: str | None, ca
     risks: tuple[str, ...] = ()
     if kind:
         fields, risks = _with_risks(fields, kind, operation)
+    if after and after.adopt and not (before and before.adopt):
+        risks = (*risks, ADOPTS)
     key = identity_key(document, catalog) if document else None
     place: dict[str, Json] = {"path": path, "operation": operation, "old_path": old_path}
     return PlanItem(
@@ -193,8 +198,12 @@ def _holds(risk: Risk, change: FieldChange, operation: Operation) -> bool:
     before, after = change.before, change.after
     if risk.on == "equals":
         return not change.removed and digest(after) == digest(risk.value)
+    if risk.on == "contains":
+        return risk.value in listed(after) and risk.value not in listed(before)
     if operation is Operation.CREATE:
         return False
+    if risk.on == "widen":
+        return widens(listed(before), listed(after))
     if risk.on == "change" or not isinstance(before, (int, float)) or not isinstance(after, (int, float)):
         return risk.on == "change"
     return after < before if risk.on == "decrease" else after > before

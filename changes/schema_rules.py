@@ -92,8 +92,9 @@ def _extension(key: str, value: Json, where: str) -> Iterator[tuple[str, str]]:
             yield where, "x-reference reaches documents of the same system only: write 'system: same'."
     elif key == "x-choices" and value not in ("teams", "systems"):
         target = as_dict(value)
-        if len(target) != 1 or not isinstance(target.get("systems", target.get("kind")), str):
-            yield where, "x-choices is teams, systems, {systems: <type>} or {kind: <Kind>}."
+        named = target.get("systems", target.get("kind", target.get("connection")))
+        if len(target) != 1 or not isinstance(named, str):
+            yield where, "x-choices is teams, systems, {systems: <type>}, {kind: <Kind>} or {connection: <field>}."
 
 
 def _wrong_defaults(data: dict[str, Json]) -> Iterator[tuple[str, str]]:

@@ -18,10 +18,11 @@ RESERVED = "__ansible"
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """One resource of the play with its secrets' values."""
+    """One resource of the play with its secrets' values. `managed`: it is on the system because of us."""
 
     document: Document
     deleted: bool
+    managed: bool = False
     secrets: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -51,6 +52,8 @@ def hand_over(
             "team": address.team,
             "name": address.name,
             "spec": kinds[address.kind].complete(resource.document.spec, address.name),
+            "adopt": resource.document.adopt,
+            "managed": resource.managed,
         }
         lists[address.kind]["deleted" if resource.deleted else "replaced"].append(entry)
         if resource.secrets:

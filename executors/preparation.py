@@ -4,7 +4,7 @@ The system's declaration is read from main as it was last discovered, not from t
 was mended since is used. A file that an unapproved commit changed is refused. It must not know Ansible or the queue.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from changes.catalog import catalog
 from changes.declarations import System, parse_system, parse_team
@@ -12,7 +12,7 @@ from changes.documents import Document, InvalidFile, SecretRef, parse_document
 from changes.kinds import SystemType
 from changes.repository import RepositoryError, state
 from changes.secret_rules import is_under
-from executors import secrets
+from executors import results, secrets
 from executors.inventory import Assigned, Handover, hand_over, reserved_key
 from executors.models import Commit, Cursor, ItemResource, WorkItem
 
@@ -64,9 +64,11 @@ def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
     assigned: list[Assigned] = []
     refused: dict[str, str] = {}
     prefixes: dict[str, tuple[str, ...]] = {}
+    managed = results.managed(item, rows)
     for row in rows:
         try:
-            assigned.append(_assigned(row, system_type, values, prefixes))
+            one = _assigned(row, system_type, values, prefixes)
+            assigned.append(replace(one, managed=(row.kind, row.identity) in managed))
         except (CannotPrepare, secrets.CannotResolve) as error:
             refused[row.path] = str(error)
     kinds = {name: catalog().kinds[name] for name in system_type.kinds}

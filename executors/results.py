@@ -68,6 +68,15 @@ def _finish(claim: Claim, end: End) -> None:
             skip_dependents(claim.item)
 
 
+def managed(item: WorkItem, rows: list[ItemResource]) -> set[tuple[str, str]]:
+    """Kind and identity of those that are on their system because we applied them."""
+    found: set[tuple[str, str]] = set()
+    for batch in _batches(rows):
+        standing = Resource.objects.filter(system=item.system, identity__in={row.identity for row in batch})
+        found |= set(standing.exclude(applied_blob="").values_list("kind", "identity"))
+    return found
+
+
 def start(claim: Claim, **fields: Any) -> None:
     """The play is about to begin. Raises Stale."""
     if not move_if(claim.run, RunState.RUNNING, where=claim.ours, **fields):

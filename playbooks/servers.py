@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -27,6 +28,10 @@ DROPPED_UID = 65534
 FIRST_PORT = 12_000
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
+CAP_DAC_OVERRIDE = 1  # which a container's root has, unlike the one that only reads
+CAPABILITY_VERSION = 0x20080522
 
 _given: set[int] = set()
 _given_lock = threading.Lock()
@@ -42,14 +47,23 @@ class MissingTool(CannotStart):
 
 @dataclass(frozen=True)
 class Example:
-    """A valid spec of a kind, what to change in it, and what the conformance suite cannot ask of this server."""
+    """What the conformance suite does with a kind: a valid spec, changes of it, and what the server cannot show.
+
+    Beside EXAMPLES (kind -> Example) a test bed has `start(directory)`, and per kind, with the system's own client and
+    apart from the kind's module: `read` (the spec as it is, or None), `make` (as somebody else would, without our
+    marker), `tamper` (change one field by hand), `remove`; `accepts(testbed, kind, spec, secrets)` for kinds with
+    secrets: whether the system lets one in with them; `prepare(testbed, kind)` where `needs` does not suffice.
+    """
 
     spec: dict[str, Any]
-    updates: dict[str, Any]
+    updates: dict[str, Any]  # for every field that may change another valid value
+    frozen: dict[str, Any] = field(default_factory=dict)  # for every immutable field another valid value
     secrets: dict[str, str] = field(default_factory=dict)
     needs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # kind -> specs that must exist first
+    vary: Callable[[int], dict[str, Any]] | None = None  # number -> identity fields; else the last one gets it
     not_here: dict[str, str] = field(default_factory=dict)  # field -> why this server cannot change it
     refused: dict[str, Any] = field(default_factory=dict)  # valid under the schema, refused by the system
+    literal: frozenset[str] = frozenset()  # fields that may hold any line of text, which must arrive as it is
 
 
 class Server:
@@ -203,19 +217,33 @@ def _die_with_parent(number: int) -> None:
 
 
 def _leave_root() -> None:
-    """Another uid for servers that refuse uid 0. A user namespace keeps every file readable and owned as it is."""
+    """Another uid for servers that refuse uid 0. A user namespace keeps every file readable and owned as it is.
+
+    Where there are none, the files are given away, and a capability keeps the way to them open: a directory above them
+    may be root's alone.
+    """
     group = os.getegid()  # inside the namespace it would be the overflow id
+    _give_files(os.geteuid(), group)  # of a start without namespaces they are another's
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) == 0:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/gid_map").write_text(f"{DROPPED_UID} {group} 1")
         Path("/proc/self/uid_map").write_text(f"{DROPPED_UID} 0 1")
         return
-    for root, names, files in os.walk("."):
-        for name in [".", *names, *files]:
-            os.chown(os.path.join(root, name), DROPPED_UID, DROPPED_UID, follow_symlinks=False)
+    _give_files(DROPPED_UID, DROPPED_UID)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setgid(DROPPED_UID)
     os.setuid(DROPPED_UID)
+    one = 1 << CAP_DAC_OVERRIDE
+    libc.capset(struct.pack("=Ii", CAPABILITY_VERSION, 0), struct.pack("=6I", one, one, one, 0, 0, 0))
+    libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
+
+
+def _give_files(uid: int, gid: int) -> None:
+    for root, names, files in os.walk("."):
+        for name in [".", *names, *files]:
+            os.chown(os.path.join(root, name), uid, gid, follow_symlinks=False)
 
 
 def _become(argv: list[str], *, drop_root: bool, stop: int) -> None:

@@ -108,7 +108,7 @@ def environment(folder: Path, play: Path, *, ident: str, contained: bool) -> dic
         "ANSIBLE_CONFIG": str(play / "ansible.cfg"),  # an empty one
         "ANSIBLE_HOME": str(home / ".ansible"),
         "ANSIBLE_LOCAL_TEMP": str(home / ".ansible" / "tmp"),
-        "ANSIBLE_ACTION_PLUGINS": str(folder / "plugins" / "action"),
+        "ANSIBLE_ACTION_PLUGINS": f"{folder / 'plugins' / 'action'}:{SHARED / 'action'}",
         "ANSIBLE_LIBRARY": str(folder / "plugins" / "modules"),
         "ANSIBLE_MODULE_UTILS": f"{folder / 'plugins' / 'module_utils'}:{SHARED / 'module_utils'}",
         "ANSIBLE_FILTER_PLUGINS": str(folder / "plugins" / "filter"),

@@ -191,6 +191,14 @@ def _health_check(text: str, *, checked: bool) -> dict[str, Any]:
     return {"enabled": True, "path": re.findall(r" uri (\S+) ", text)[0], **numbers}
 
 
+def make(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    file = _file(testbed, spec)
+    file.write_text(f"backend {file.stem}\n    balance random\n    timeout server 9s\n    server one 127.0.0.1:9\n")
+    mapped = file.with_name("routes.map")
+    mapped.write_text(mapped.read_text() + f"{spec['host']}{spec['path'].rstrip('/')}/ {file.stem}\n")
+    _ask(testbed, "reload")
+
+
 def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
     file = _file(testbed, spec)
     file.write_text(re.sub(r"(?m)^    balance \S+$", "    balance first", file.read_text()))

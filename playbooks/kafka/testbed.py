@@ -31,6 +31,7 @@ EXAMPLES = {
             "compaction": {"dirty_percent": 60},
             "settings": {"compression.type": "lz4", "segment.ms": "600000"},
         },
+        frozen={"replication": 2},
         not_here={"partitions": "Tansu 0.6 cannot add partitions to a topic"},
     )
 }
@@ -94,9 +95,9 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
         "partitions": len(topic.partitions),
         "replication": len(topic.partitions[0].replicas),
         "cleanup_policy": {"delete": "delete", "compact": "compact"}.get(
-            configs["cleanup.policy"], "compact_and_delete"
+            configs.get("cleanup.policy", "delete"), "compact_and_delete"
         ),
-        "retention_hours": int(configs["retention.ms"]) // HOUR,
+        "retention_hours": int(configs.get("retention.ms", 168 * HOUR)) // HOUR,
         "settings": {name: configs[name] for name in ("compression.type", "segment.ms") if name in configs},
     }
     if "max.message.bytes" in configs:
@@ -107,6 +108,14 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
     if "min.compaction.lag.ms" in configs:
         compaction["keep_hours"] = int(configs["min.compaction.lag.ms"]) // HOUR
     return {**result, "compaction": compaction} if compaction else result
+
+
+def make(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    from confluent_kafka.admin import NewTopic
+
+    client = _client(testbed)
+    [done] = client.create_topics([NewTopic(spec["name"], spec["partitions"], spec["replication"])]).values()
+    done.result(SECONDS)
 
 
 def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ EXAMPLES = {
             "connection_limit": 10,
             "settings": {"work_mem": "32MB", "lock_timeout": "5s"},
         },
+        frozen={"encoding": "LATIN1", "locale": "C.UTF-8"},
         needs={"PostgresRole": [{"name": "conformance_owner"}, {"name": "conformance_other"}]},
         refused={"owner": "conformance_nobody"},
     ),
@@ -102,15 +103,15 @@ def _initialise(directory: Path, initdb: str) -> None:
         raise CannotStart(f"PostgreSQL could not make its data directory {directory / 'data'}: {lines[-1]}")
 
 
-def _connect(testbed: Testbed) -> Any:
+def _connect(testbed: Testbed, *, user: str = ADMIN, password: str = "") -> Any:
     import psycopg
 
     connection = testbed.connection
     return psycopg.connect(
         host=connection["host"],
         port=connection["port"],
-        user=connection["user"],
-        password=testbed.secrets["password"],
+        user=user,
+        password=password or testbed.secrets["password"],
         dbname=connection["database"],
         connect_timeout=SECONDS,
         autocommit=True,
@@ -155,6 +156,24 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
             return None
         names = ("owner", "encoding", "locale", "connection_limit")
         return {"name": spec["name"], **dict(zip(names, row[:4], strict=True)), "settings": _settings(row[4])}
+
+
+def make(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    from psycopg import sql
+
+    what = sql.SQL("ROLE" if kind == "PostgresRole" else "DATABASE")
+    with _connect(testbed) as database:
+        database.execute(sql.SQL("CREATE {} {}").format(what, sql.Identifier(spec["name"])))
+
+
+def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str, str]) -> bool:
+    import psycopg
+
+    try:
+        _connect(testbed, user=spec["name"], password=secrets["password"]).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:

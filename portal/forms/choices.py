@@ -39,18 +39,22 @@ class RepositoryChoices:
             )
         if isinstance(wanted, dict) and isinstance(wanted.get("kind"), str):
             return tuple(self._of_kind(str(wanted["kind"]), "")[:MOST])
+        if isinstance(wanted, dict) and "connection" in wanted and self.address.system in self.head.systems:
+            listed = self.head.systems[self.address.system].connection.get(str(wanted["connection"]))
+            return tuple(Option(str(value), str(value)) for value in listed) if isinstance(listed, list) else ()
         return ()
 
     def _of_kind(self, kind: str, system: str) -> list[Option]:
         """The native names of a kind's documents, on one system or on all."""
         if (system, kind) not in self._named:
-            found: dict[str, Option] = {}
+            found: dict[tuple[bool, str], Option] = {}  # those of the document's own team first
             for (on, sort, identity), paths in self.head.by_identity.items():
                 if sort == kind and (not system or on == system):
                     name = next(iter(json.loads(identity).values()))
                     note = "in this request" if self.in_draft.intersection(paths) else _team(paths[0])
-                    found[str(name)] = Option(str(name), str(name), note)
-            self._named[system, kind] = [found[name] for name in sorted(found)]
+                    others = not any(path.split("/")[1] == self.address.team for path in paths)
+                    found[others, str(name)] = Option(str(name), str(name), note)
+            self._named[system, kind] = [found[key] for key in sorted(found)]
         return self._named[system, kind]
 
     def _documents(self) -> tuple[Option, ...]:

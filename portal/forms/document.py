@@ -29,6 +29,15 @@ EXPIRES: Schema = {
 }
 
 
+ADOPT: Schema = {
+    "type": "boolean",
+    "title": "Take over what exists",
+    "description": "If the system has something of this name that was not made here, it is changed to what you write."
+    " Otherwise it is left alone and you are told.",
+}
+MORE = (("depends_on", DEPENDS_ON), ("expires", EXPIRES), ("adopt", ADOPT))
+
+
 class FormSecret(Protocol):
     @property
     def title(self) -> str: ...
@@ -93,7 +102,7 @@ def read_post(
     reader = Reader(posted, kind.spec_schema, action)
     typed: dict[str, Typed] = dict(old)
     _set(typed, "spec", reader.read(kind.spec_schema, old.get("spec", {}), "spec", required=True))
-    for key, schema in (("depends_on", DEPENDS_ON), ("expires", EXPIRES)):
+    for key, schema in MORE:
         _set(typed, key, reader.read(schema, old.get(key, MISSING), key))
     _set(typed, "secrets", _read_secrets(kind, old.get("secrets", MISSING), reader, prefixes, suggested))
     document = {key: plain(value) for key, value in typed.items() if not only_blank(value)}
@@ -184,12 +193,9 @@ def sections(kind: FormKind, typed: Mapping[str, Typed], around: Surroundings) -
         secrets = tuple(_secret_fields(kind, typed, drawing, around))
         told = "Only where each value is kept: a worker reads it there at the moment it is needed."
         found.append(Section("secrets", "Secrets", told, secrets))
-    more = tuple(
-        drawing.draw(schema, typed.get(key, MISSING), name=key)
-        for key, schema in (("depends_on", DEPENDS_ON), ("expires", EXPIRES))
-    )
-    told = "Order and end of life."
-    folded = not any(key in typed for key in ("depends_on", "expires")) and not any(each.errors for each in more)
+    more = tuple(drawing.draw(schema, typed.get(key, MISSING), name=key) for key, schema in MORE)
+    told = "Order, end of life, and what exists already."
+    folded = not any(key in typed for key, _ in MORE) and not any(each.errors for each in more)
     return (*found, Section("more", "More", told, more, folded=folded))
 
 

@@ -46,6 +46,20 @@ def server_of(type_name):
     return importlib.import_module(f"playbooks.{type_name}.testbed")
 
 
+def start_of(type_name, server=""):
+    """How a type's server is started; a type may have a second, `embedded` one, which lacks some things."""
+    return getattr(server_of(type_name), f"start_{server}" if server else "start")
+
+
+def lacks(type_name, server):
+    """`Kind` or `Kind.field` -> why this server does not have it. The full server has everything."""
+    return server_of(type_name).EMBEDDED_LACKS if server else {}
+
+
+SERVERS = [(name, "") for name in TYPES]
+SERVERS += [(name, "embedded") for name in TYPES if hasattr(server_of(name), "EMBEDDED_LACKS")]
+
+
 def with_defaults(schema, value):
     """The value with the schema's defaults, at every depth, as the product applies them."""
     if isinstance(value, dict):
@@ -68,21 +82,24 @@ def with_defaults(schema, value):
 class Kind:
     """One kind, its example, and resources made of it that never meet those of another test."""
 
-    def __init__(self, type_name, name):
-        self.type, self.name = type_name, name
+    def __init__(self, type_name, name, server=""):
+        self.type, self.name, self.server = type_name, name, server
         self.file = kind_of(type_name, name)
         self.schema = self.file["spec"]
         self.identity = self.file.get("identity", ["name"])
         self.example = server_of(type_name).EXAMPLES[name]
 
     def __repr__(self):
-        return f"{self.type}-{self.name}"
+        return "-".join(filter(None, (self.type, self.name, self.server)))
 
     def resource(self, **fields):
         number = next(numbers)
         spec = copy.deepcopy(self.example.spec)
-        field = self.identity[-1]
-        spec[field] = f"{spec.get(field, 'conformance_')}x{number}"
+        if self.example.vary:
+            spec |= self.example.vary(number)
+        else:
+            field = self.identity[-1]
+            spec[field] = f"{spec.get(field, 'conformance_')}x{number}"
         return self.at(f"conformance-{number}", {**spec, **fields})
 
     def at(self, name, spec):
@@ -97,10 +114,38 @@ class Kind:
         return {**resource, "spec": with_defaults(self.schema, kept)}
 
     @property
+    def not_here(self):
+        """Fields that cannot be changed on this server -> why."""
+        found = {name.partition("."): why for name, why in lacks(self.type, self.server).items()}
+        return self.example.not_here | {field: why for (kind, _, field), why in found.items() if kind == self.name}
+
+    @property
+    def maps(self):
+        """Fields with entries of their own names, of which the example has some."""
+        return [
+            name
+            for name in self.mutable
+            if isinstance(self.schema["properties"][name].get("additionalProperties"), dict)
+            and self.example.spec.get(name)
+        ]
+
+    @property
     def mutable(self):
         frozen = {field.split(".")[0] for field in self.file.get("immutable", {})}
         return [name for name in self.schema["properties"] if name not in frozen and name not in self.identity]
 
     @property
+    def frozen(self):
+        return [name for name in self.file.get("immutable", {}) if "." not in name and name not in self.identity]
+
+    @property
     def optional(self):
         return [name for name in self.mutable if name not in self.schema.get("required", [])]
+
+
+PROVEN = [
+    Kind(type_name, kind, server)
+    for type_name, server in SERVERS
+    for kind in system_of(type_name)["kinds"]
+    if kind not in lacks(type_name, server)
+]

@@ -12,7 +12,8 @@ import pytest
 
 from playbooks.servers import MissingTool
 from tests.conftest import not_tested
-from tests.systems.catalogue import PLAYBOOKS, SYSTEM, Kind, server_of, system_of
+from tests.systems.catalogue import PLAYBOOKS, SYSTEM, Kind, server_of, start_of, system_of
+from tests.systems.table import can_have_everything, table
 
 
 @dataclass
@@ -78,14 +79,27 @@ class Stage:
         self.ready = set()
         self.attempts = 0
         self.warm = None
+        self.managed = set()
 
     def item(self, replaced, deleted):
         kinds = {name: {"replaced": [], "deleted": []} for name in system_of(self.type)["kinds"]}
         for state, resources in (("replaced", replaced), ("deleted", deleted)):
             for resource in resources:
-                kinds[resource["path"].split("/")[2]][state].append(resource)
+                managed = self.key(resource) in self.managed
+                kinds[resource["path"].split("/")[2]][state].append({"managed": managed, **resource})
         system = {"name": SYSTEM, "type": self.type, "environment": "test", "connection": self.testbed.connection}
         return {"system": system, "kinds": kinds}
+
+    def key(self, resource):
+        kind = resource["path"].split("/")[2]
+        return kind, json.dumps([resource["spec"].get(name) for name in Kind(self.type, kind).identity])
+
+    def remember(self, events, replaced, deleted):
+        """What the worker keeps of what we brought to the system, for systems that hold no marker."""
+        created = {path for event in events if event["event"] == "creating" for path in event["paths"]}
+        done = {event["path"] for event in events if event["event"] == "resource" and event["status"] == "ok"}
+        self.managed |= {self.key(resource) for resource in replaced if resource["path"] in created | done}
+        self.managed -= {self.key(resource) for resource in deleted if resource["path"] in done}
 
     def secrets_for(self, resources, secrets):
         given = {}
@@ -121,6 +135,8 @@ class Stage:
                 code, output = self.play_warm(command[1:], attempt, binaries)
         finally:
             events = reader.finish()
+        if not check:
+            self.remember(events, replaced, deleted)
         return Played(code, output, events, command)
 
     def play_warm(self, argv, attempt, binaries):
@@ -150,7 +166,7 @@ class Stage:
             "HOME": str(attempt),
             "LANG": "C.UTF-8",
             "ANSIBLE_PIPELINING": "True",
-            "ANSIBLE_ACTION_PLUGINS": str(folder / "plugins" / "action"),
+            "ANSIBLE_ACTION_PLUGINS": f"{folder / 'plugins/action'}:{PLAYBOOKS / 'plugins/action'}",
             "ANSIBLE_LIBRARY": str(folder / "plugins" / "modules"),
             "ANSIBLE_MODULE_UTILS": f"{folder / 'plugins/module_utils'}:{PLAYBOOKS / 'plugins/module_utils'}",
         }
@@ -175,24 +191,50 @@ class Stage:
 @pytest.fixture(scope="session")
 def stages(tmp_path_factory):
     """The stage of a system type; its server is started at the first use and ended with the session."""
-    started = {}
-    missing = {}
+    started, missing = {}, {}
 
-    def stage(type_name):
-        if type_name in missing:
-            pytest.skip(missing[type_name])
-        if type_name not in started:
+    def stage(type_name, server=""):
+        key = type_name, server
+        if key in missing:
+            pytest.skip(missing[key])
+        if key not in started:
             directory = tmp_path_factory.mktemp(type_name)
             try:
-                testbed = server_of(type_name).start(directory / "server")
+                testbed = start_of(type_name, server)(directory / "server")
             except MissingTool as error:
-                missing[type_name] = f"not tested: {type_name}: {error}"
-                not_tested.append(missing[type_name])
-                pytest.skip(missing[type_name])
-            started[type_name] = Stage(type_name, directory, testbed)
-        return started[type_name]
+                missing[key] = f"not tested: {type_name}: {error}"
+                not_tested.append(missing[key])
+                pytest.skip(missing[key])
+            started[key] = Stage(type_name, directory, testbed)
+            table.servers[key] = testbed.title
+        return started[key]
 
     yield stage
     for running in started.values():
         running.stop()
         running.testbed.stop()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if mark := item.get_closest_marker("proves"):
+            item.user_properties.append(("proves", (mark.args[0], item.callspec.params["kind"])))
+
+
+def pytest_runtest_logreport(report):
+    proven = dict(report.user_properties).get("proves")
+    if proven and (report.when == "call" or report.outcome != "passed"):
+        table.record(*proven, report.outcome)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if table.outcomes:
+        terminalreporter.write_line(table.summary())
+
+
+def pytest_sessionfinish(session):
+    """Where everything can be had, nothing may stay untested."""
+    if target := os.environ.get("CONFORMANCE_TABLE"):
+        Path(target).write_text(table.text())
+    if table.count("skipped") and can_have_everything() and session.exitstatus == 0:
+        session.exitstatus = 1

@@ -107,19 +107,6 @@ def test_an_entry_that_was_taken_from_the_map_is_found_and_put_back(stage):
     assert answer(stage, resource)[0] == 200
 
 
-def test_a_file_that_was_not_written_here_is_left_alone(stage):
-    resource = route(stage, "blue")
-    file = file_of(stage, resource)
-    file.write_text(f"backend {file.stem}\n    balance random\n")
-    for played in (stage.play(replaced=[resource]), stage.play(deleted=[resource])):
-        assert "is not managed here" in played.of(resource)["message"]
-    assert "balance random" in file.read_text()
-    listed = stage.play(book="discover").gathered("BalancerRoute")
-    [found] = [item for item in listed if item["identity"]["path"] == resource["spec"]["path"]]
-    assert found["marker"] is None
-    file.unlink()
-
-
 def test_a_configuration_that_haproxy_refuses_is_never_put_in_place(stage):
     good, bad = route(stage, "blue"), ROUTE.resource(**ROUTE.example.refused)
     for check in (True, False):

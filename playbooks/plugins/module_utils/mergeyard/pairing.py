@@ -6,7 +6,7 @@ It must not know kinds, systems, files or Ansible.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 Spec = dict[str, object]
@@ -23,10 +23,22 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Resource:
-    """One document as the worker hands it over: defaults applied, identity fields filled in."""
+    """One document as the worker hands it over: defaults applied, identity fields filled in.
+
+    `adopt`: the document takes over what others made. `managed`: we brought it there, as far as the worker remembers.
+    """
 
     path: str
     spec: Spec
+    adopt: bool = False
+    managed: bool = False
+
+    @classmethod
+    def of(cls, item: Mapping[str, object]) -> Resource:
+        spec = item["spec"]
+        if not isinstance(spec, dict):
+            raise TypeError("a resource's spec is a mapping")
+        return cls(str(item["path"]), spec, item.get("adopt") is True, item.get("managed") is True)
 
     def identity(self, fields: tuple[str, ...]) -> Identity:
         return tuple(self.spec.get(name) for name in fields)
@@ -118,30 +130,55 @@ def refusal(resource: Resource, seen: set[Identity], identity: Identity) -> str:
     return ""
 
 
-def pair_replaced(outcome: Outcome, found: Found | None, after: Spec) -> None:
-    """Fills in what `replaced` does to one resource. `after` is what the system will hold."""
+def pair(outcome: Outcome, found: Found | None, state: str, *, after: Callable[[], Spec], marked: bool = True) -> None:
+    """Fills in what `state` does to one resource. `after`: what the system will hold, or raises Refused.
+
+    Where a system can hold no marker (`marked` is false), what the worker remembers stands in for it.
+    """
+    ours = found is None or (found.marker is not None if marked else outcome.resource.managed)
+    outcome.before = found.spec if found else None
+    try:
+        if state == "deleted":
+            _deleted(outcome, found, ours=ours)
+        elif ours or outcome.resource.adopt:
+            _replaced(outcome, found, after(), ours=ours)
+        else:
+            raise Refused(NOT_OURS)
+    except Refused as refused:
+        outcome.fail(str(refused))
+
+
+def _replaced(outcome: Outcome, found: Found | None, after: Spec, *, ours: bool) -> None:
+    outcome.after = after
     if found is None:
-        outcome.after, outcome.changed = after, True
-        outcome.reasons = ["it does not exist yet"]
+        outcome.changed, outcome.reasons = True, ["it does not exist yet"]
         return
-    outcome.before, outcome.after = found.spec, after
     outcome.reasons = [*differences(found.spec, after), *found.remarks]
-    if found.marker is not None and found.marker != outcome.resource.path:
+    if not ours:
+        outcome.reasons.append("it was made by others and is taken over")
+    elif found.marker is not None and found.marker != outcome.resource.path:
         outcome.reasons.append(f"it was managed as {shown(found.marker)}")
     outcome.changed = bool(outcome.reasons)
 
 
-def pair_deleted(outcome: Outcome, found: Found | None) -> None:
+def _deleted(outcome: Outcome, found: Found | None, *, ours: bool) -> None:
     if found is None:
         return
-    outcome.before = found.spec
     if found.marker is not None and found.marker != outcome.resource.path:
-        outcome.fail(f"It now belongs to {shown(found.marker)}, so it is not deleted here.")
-        return
-    outcome.changed = True
-    outcome.reasons = ["its document was removed"]
+        raise Refused(f"It now belongs to {shown(found.marker)}, so it is not deleted here.")
+    if ours:
+        outcome.changed, outcome.reasons = True, ["its document was removed"]
+    elif outcome.resource.managed:
+        raise Refused(UNMARKED)
+    else:
+        outcome.after, outcome.reasons = found.spec, ["it was made by others, so it is left alone"]
 
 
 NOT_OURS = (
-    "It exists on the system already and is not managed here; choose another name or have it removed there first."
+    "It exists on the system already and is not managed here; choose another name, or write 'adopt: true' into the "
+    "document to take it over."
+)
+UNMARKED = (
+    "It no longer carries the mark of what is managed here, so it may be somebody else's by now and is not deleted; "
+    "remove it on the system by hand."
 )

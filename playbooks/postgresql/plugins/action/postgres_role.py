@@ -87,7 +87,8 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         marker = marker_of(row["comment"])
         remarks = [f"{power} was given to it on the server" for name, power in POWERS.items() if row[name]]
         # A role that is not ours is refused anyway; working out 4,096 rounds for it would only cost time.
-        if resource is not None and marker and not verifies(row["rolpassword"], self.password(resource.path)):
+        ours = resource is not None and (marker or resource.adopt)
+        if ours and not verifies(row["rolpassword"], self.password(resource.path)):
             remarks.append(WRONG_PASSWORD)
         return Found(spec_of(row), marker, tuple(remarks))
 

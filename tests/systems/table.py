@@ -1,0 +1,61 @@
+"""What the conformance suite proved, counted and as the table of the docs."""
+
+import os
+import shutil
+import subprocess
+
+from tests.systems.catalogue import PROVEN, lacks
+
+HEAD = """# What was proven of every kind
+
+Made by `CONFORMANCE_TABLE=docs/conformance.md bin/test systems` from the results of the conformance suite
+(`tests/systems/test_conformance.py`), which runs every kind against the real server named beside it.
+
+"""
+SIGNS = {"passed": "yes", "failed": "**no**", "skipped": "not tested"}
+
+
+class Table:
+    def __init__(self):
+        self.outcomes = {}  # (kind, property) -> passed | failed | skipped
+        self.servers = {}  # (type, server) -> title
+
+    def record(self, title, kind, outcome):
+        key = repr(kind), title
+        if self.outcomes.get(key) in (None, "passed"):
+            self.outcomes[key] = outcome
+
+    def count(self, outcome):
+        return sum(found == outcome for found in self.outcomes.values())
+
+    def summary(self):
+        kinds = {kind for kind, _ in self.outcomes}
+        properties = {title for _, title in self.outcomes}
+        return (
+            f"kinds {len(kinds)}, properties {len(properties)}, failed {self.count('failed')}, "
+            f"not tested {self.count('skipped')}"
+        )
+
+    def text(self):
+        properties = list(dict.fromkeys(title for _, title in self.outcomes))
+        lines = [HEAD, "| kind | server |", *(f" {title} |" for title in properties), "\n", "| --- | --- |"]
+        lines += [*(" --- |" for _ in properties), "\n"]
+        for kind in PROVEN:
+            lines += [f"| {kind.name} | {self.servers.get((kind.type, kind.server), 'none')} |"]
+            signs = [SIGNS.get(self.outcomes.get((repr(kind), title)), "none of it") for title in properties]
+            lines += [*(f" {sign} |" for sign in signs), "\n"]
+        left = {kind.type: lacks(kind.type, kind.server) for kind in PROVEN if kind.server}
+        if any(left.values()):
+            lines.append("\nThe demo's embedded servers do not have everything:\n\n")
+            lines += [f"- {what}: {why}\n" for found in left.values() for what, why in found.items()]
+        return "".join(lines)
+
+
+table = Table()
+
+
+def can_have_everything():
+    """Debian's packages may be installed here, Maven brings Apache Kafka, and user namespaces work."""
+    apt = shutil.which("apt-get") and os.geteuid() == 0
+    maven = shutil.which("mvn") and shutil.which("java")
+    return bool(apt and maven) and subprocess.run(["unshare", "-Ur", "true"], capture_output=True).returncode == 0
