@@ -1,7 +1,9 @@
 """Who must say yes to which plan item, and who has.
 
-Pure. The rules are those of the main branch, never of the change itself. Who had a hand in the change (`barred`) never
-counts. A rule that leaves nobody is shown as one that cannot be met, and never as an approval.
+Pure. The rules are those of the main branch, never of the change itself. A resource needs an owner of its system and,
+when the requester is not of the document's team, somebody of that team; a transfer needs both sides. Who had a hand in
+the change never counts, nor does who cannot sign in. A rule that leaves nobody is shown as one that cannot be met, and
+never as an approval.
 """
 
 from collections.abc import Iterable
@@ -21,6 +23,15 @@ class Fact:
     user: str
     decision: Literal["yes", "no"]
     items: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who is who around a request: who asked, who had a hand in it, and who can sign in at all."""
+
+    requester: str
+    barred: frozenset[str]
+    able: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +67,13 @@ class _Ask:
     whom: str
 
 
-def requirements(
-    plan: Plan, *, rules: Snapshot, barred: frozenset[str], facts: Iterable[Fact] = ()
-) -> tuple[Requirement, ...]:
+def requirements(plan: Plan, *, rules: Snapshot, people: People, facts: Iterable[Fact] = ()) -> tuple[Requirement, ...]:
     """All requirements of a plan, item by item."""
     said = _latest(facts)
     found = []
     for item in plan.items:
-        for ask in _asks(item, rules):
-            candidates = rules.members_of(ask.teams) - barred
+        for ask in _asks(item, rules, people.requester):
+            candidates = rules.members_of(ask.teams) & people.able - people.barred
             answers = said.get(item.digest, {})
             found.append(
                 Requirement(
@@ -104,9 +113,9 @@ def _sentence(ask: _Ask) -> str:
     return f"{'One' if ask.count == 1 else ask.count} of {ask.whom}"
 
 
-def _asks(item: PlanItem, rules: Snapshot) -> list[_Ask]:
+def _asks(item: PlanItem, rules: Snapshot, requester: str) -> list[_Ask]:
     if item.path.startswith("resources/"):
-        return _resource_asks(item, rules)
+        return _resource_asks(item, rules, requester)
     asks = [_platform(rules)]
     system = rules.systems.get(item.path.removeprefix("systems/").removesuffix(".yml"))
     if item.path.startswith("systems/") and system:
@@ -114,20 +123,29 @@ def _asks(item: PlanItem, rules: Snapshot) -> list[_Ask]:
     return asks
 
 
-def _resource_asks(item: PlanItem, rules: Snapshot) -> list[_Ask]:
-    if item.address is None or item.address.system not in rules.systems:
+def _resource_asks(item: PlanItem, rules: Snapshot, requester: str) -> list[_Ask]:
+    if item.address is None:
         return [_platform(rules)]
     sides = {address.team for address in (item.old_address, item.address) if address}
-    facts = _facts(item.address, rules.systems[item.address.system], sides)
-    counts: dict[str, int] = {OWNERS: 1}
+    foreign = sides if item.operation is Operation.TRANSFER else sides - rules.teams_of(requester)
+    counts = dict.fromkeys(foreign & rules.teams.keys(), 1)
+    asks = []
+    if system := rules.systems.get(item.address.system):
+        counts = _counts(counts, rules, _facts(item.address, system, sides))
+        asks.append(_owners(system.name, rules, counts.pop(OWNERS)))
+    if not system or foreign - rules.teams.keys():
+        asks.append(_platform(rules))  # it speaks for a system or a team that main does not know
+    return asks + [_team(team, counts[team]) for team in sorted(counts)]
+
+
+def _counts(least: dict[str, int], rules: Snapshot, facts: dict[str, set[str]]) -> dict[str, int]:
+    """How many of the owners and of each team, by the policies that match; at least what is asked for anyway."""
+    counts = {OWNERS: 1, **least}
     for policy in rules.policies:
         rule = policy.approvals
         if rule and all(value in facts[key] for key, value in policy.match.items()):
             counts[rule.from_] = max(counts.get(rule.from_, 1), rule.count)
-    asks = [_owners(item.address.system, rules, counts.pop(OWNERS))]
-    if item.operation is Operation.TRANSFER:
-        counts = {**dict.fromkeys(sides, 1), **counts}
-    return asks + [_team(team, counts[team]) for team in sorted(counts)]
+    return counts
 
 
 def _platform(rules: Snapshot) -> _Ask:

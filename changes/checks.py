@@ -10,7 +10,7 @@ fewer than MIN_FOR_PERCENT. Creating is never held back. A limit of null does no
 
 from collections.abc import Iterable, Iterator
 
-from changes.approvals import Requirement, requirements
+from changes.approvals import Requirement
 from changes.declarations import System
 from changes.documents import Document, Problem, did_you_mean
 from changes.kinds import Catalog, Kind
@@ -51,7 +51,8 @@ def nobody_left(requirements: Iterable[Requirement]) -> Iterator[Violation]:
     for requirement in requirements:
         if not requirement.possible:
             left = f"only {len(requirement.candidates)} of them" if requirement.candidates else "none of them"
-            message = f"{requirement.sentence} must approve this, and {left} can: who had a hand in it never may."
+            message = f"{requirement.sentence} must approve this, and {left} can: who had a hand in it never may"
+            message += ", nor who cannot sign in."
             teams = " or ".join(requirement.teams) or "a platform team in mergeyard.yml"
             fix = f"Ask the platform team to add people to {teams}, or let somebody else make the request."
             yield Violation("approval.nobody", message, requirement.path, fix=fix)
@@ -254,11 +255,6 @@ def _auditors(change: Change) -> Iterator[Violation]:
         yield Violation("team.unknown", message, SITE_FILE, "auditors", fix="Correct the name of the team.")
 
 
-def approvable(change: Change) -> Iterator[Violation]:
-    barred = frozenset({change.requester})
-    return nobody_left(requirements(change.plan, rules=change.base, barred=barred))
-
-
 CHECKS = (
     files,
     ownership,
@@ -272,5 +268,4 @@ CHECKS = (
     document_secrets,
     system_secrets,
     declarations,
-    approvable,
 )

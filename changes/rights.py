@@ -1,6 +1,7 @@
 """What a person may do and see: computed from `teams/*.yml` and `systems/*.yml` of main, never from a database row.
 
-Reading documents, plans and history is for every signed-in person. Without a readable main nobody has any right.
+Reading documents, plans and history is for every signed-in person. Without a readable main nobody has any right, and a
+file that a commit changed without a change request gives no right: it counts as it was approved last.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from changes.catalog import catalog
 from changes.models import User
 from changes.repository import RepositoryError, state
 from changes.repository.snapshots import snapshot
+from changes.rules import rules_at
 from changes.snapshot import Snapshot
 
 
@@ -46,11 +48,22 @@ def main_snapshot() -> Snapshot:
     return snapshot(repository, repository.main(), catalog())
 
 
+def approved_snapshot() -> Snapshot:
+    """Main with its declarations as they were approved last. Raises RepositoryError when there is no main."""
+    repository = state()
+    return rules_at(repository, repository.main()).in_force
+
+
+def can_sign_in() -> frozenset[str]:
+    """The user names of everybody whose account is open."""
+    return frozenset(User.objects.filter(is_active=True).values_list("username", flat=True))
+
+
 def rights_of(user: User) -> Rights:
     if not user.is_authenticated or not user.is_active:
         return Rights(user.username, frozenset(), False, frozenset())
     try:
-        rules = main_snapshot()
+        rules = approved_snapshot()
     except RepositoryError:
         return Rights(user.username, frozenset(), False, frozenset())
     return rights_under(rules, user.username)

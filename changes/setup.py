@@ -5,6 +5,7 @@ Owns nothing after that. Knows no queue; what becomes of the first commit's docu
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from django.utils import timezone
@@ -67,7 +68,7 @@ def initialise(path: Path, files: Mapping[str, bytes], *, message: str = "Begin 
 def adopt(path: Path, *, since: str | None = None) -> str:
     """Look over an existing repository; the commit to begin at: `since`, a commit of main, or its head.
 
-    Commits of main after `since` were made by hand, and whoever runs this vouches for them.
+    Commits of main up to the head were made by hand, and whoever runs this vouches for them.
     """
     repository = Repository(path)
     try:
@@ -77,8 +78,7 @@ def adopt(path: Path, *, since: str | None = None) -> str:
     except RepositoryError as problem:
         raise SetupRefused(str(problem)) from problem
     verify(repository, head)
-    for commit in later:
-        parent = repository.info(commit).parents[0]
+    for parent, commit in pairwise(["", begin, *later]):
         MergeIntent.objects.get_or_create(
             commit=commit, defaults={"base": parent, "head": commit, "state": IntentState.DONE}
         )

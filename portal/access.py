@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
 from changes.models import ChangeRequest, User
-from changes.rights import Rights, main_snapshot, rights_of
+from changes.rights import Rights, approved_snapshot, rights_of
 from changes.states import ChangeRequestState
 from executors.models import WorkItem
 from executors.rights import read_rights, teams_behind
@@ -58,7 +58,7 @@ def may_see_logs(user: User, item: WorkItem) -> bool:
 
 def log_readers(item: WorkItem) -> str:
     """Who may see them, as a sentence."""
-    rules, teams = main_snapshot(), ", ".join(sorted(teams_behind(item)))
+    rules, teams = approved_snapshot(), ", ".join(sorted(teams_behind(item)))
     system = rules.systems.get(item.system)
     owners = ", ".join(system.owners) if system else "nobody any more"
     whose = "requesting team" if item.rollout.change_request_id else "resources’ team"

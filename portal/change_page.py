@@ -61,7 +61,7 @@ def headline_of(review: Review, items: Iterable[str] | None) -> str:
         return headline(review.change_request, items)
     if review.can_merge:
         return "ready"
-    only_approvals = not review.conflicts and not review.violations and review.plan.items
+    only_approvals = not review.conflicts and not review.violations and not review.unsettled and review.plan.items
     return "review" if only_approvals and not any(one.declined for one in review.requirements) else "blocked"
 
 
@@ -153,7 +153,9 @@ def may(review: Review, user: User) -> May:
     request = review.change_request
     is_open = request.state == ChangeRequestState.OPEN
     has_say, edits = has_a_say(review, user), may_edit(request, user)
-    decide = frozenset(one.digest for one in review.requirements if user.username in one.candidates)
+    decide = frozenset(
+        one.digest for one in review.requirements if user.username in one.candidates and not review.unsettled
+    )
     merge_why = list(review.blockers)
     if is_open and review.can_merge and not has_say:
         merge_why.append("Only its requester, its teams, its approvers and the platform team can merge it.")
@@ -170,6 +172,8 @@ def may(review: Review, user: User) -> May:
 
 
 def _why_not_decide(review: Review, user: User) -> str:
+    if review.unsettled:
+        return " ".join(review.unsettled)
     if all(one.met for one in review.requirements):
         return "Everybody whose approval is needed has given it."
     if user.pk == review.change_request.requester_id:
@@ -193,6 +197,8 @@ def said(review: Review, user: User) -> dict[str, str]:
 
 def undecided(review: Review, user: User) -> tuple[PlanItem, ...]:
     """The plan items that wait for this reader: theirs to decide, not met, nothing said yet."""
+    if review.unsettled:
+        return ()
     answered = said(review, user)
     open_digests = {
         one.digest

@@ -41,6 +41,8 @@ def _may_answer(review: Review, user: User, wanted: frozenset[str]) -> None:
         raise Refused(
             "You cannot approve this change request: you asked for it or had a hand in it. Somebody else has to."
         )
+    if review.unsettled:
+        raise Refused(" ".join(review.unsettled))
     if not wanted:
         raise Refused("Choose at least one item of the plan.")
     if wanted - {item.digest for item in review.plan.items}:

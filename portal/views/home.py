@@ -10,7 +10,7 @@ from django.shortcuts import render
 from changes.models import ChangeRequest, User
 from changes.repository import RepositoryError
 from changes.review import Review, evaluate
-from changes.rights import Rights, main_snapshot
+from changes.rights import Rights, can_sign_in, main_snapshot
 from changes.states import ChangeRequestState
 from executors.models import Resource, Rollout, WorkItem
 from executors.states import ITEM_FINAL, ITEM_OPEN, ItemState, rollout_state
@@ -73,13 +73,13 @@ def looked_at(user: User, mine: Rights) -> dict[int, Review]:
         touched |= Q(plan_rows__system="")
     found = ChangeRequest.objects.filter(touched, state=ChangeRequestState.OPEN).distinct()
     found = found.select_related("requester").prefetch_related("approvals__user", "editors__user")
-    requests = found.order_by("pk")[:LOOKED_AT]
-    return {one.pk: review for one in requests if (review := _look(one))}
+    requests, able = found.order_by("pk")[:LOOKED_AT], can_sign_in()
+    return {one.pk: review for one in requests if (review := _look(one, able))}
 
 
-def _look(change: ChangeRequest) -> Review | None:
+def _look(change: ChangeRequest, able: frozenset[str]) -> Review | None:
     try:
-        return evaluate(change)
+        return evaluate(change, able=able)
     except RepositoryError:
         return None
 

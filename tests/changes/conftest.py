@@ -25,6 +25,7 @@ FILES = {
     "systems/shelf-prod.yml": "type: shelf\nenvironment: production\nowners: [shelves]\nconnection: {}\n",
     "resources/payments/shelf-test/Box/orders.yml": "kind: Box\nspec:\n  size: 3  # enough for now\n",
 }
+PEOPLE = ("rita", "paul", "olga", "otto", "sam", "pia", "piet")
 ORDERS = "resources/payments/shelf-test/Box/orders.yml"
 REFUNDS = "resources/payments/shelf-test/Box/refunds.yml"
 
@@ -88,6 +89,13 @@ class Office:
         repository.swap_ref(MAIN_REF, commit, main)
         return commit
 
+    def declared(self, changes):
+        """Rules that a change request of the platform team brought."""
+        request = self.proposed(changes, by=self.pia, title="Declare it")
+        self.approved(request, by=self.piet)
+        workflow.merge(request, self.pia)
+        return request
+
     @property
     def now(self):
         return timezone.now()
@@ -108,7 +116,10 @@ def small_catalog(settings):
 def office(db, settings, tmp_path, small_catalog):
     settings.MERGEYARD_REPOSITORY = tmp_path / "state.git"
     setup.initialise(settings.MERGEYARD_REPOSITORY, {path: text.encode() for path, text in FILES.items()})
-    return Office(settings.MERGEYARD_REPOSITORY)
+    office = Office(settings.MERGEYARD_REPOSITORY)
+    for name in PEOPLE:
+        getattr(office, name)  # who has no account is nobody's approver
+    return office
 
 
 @pytest.fixture

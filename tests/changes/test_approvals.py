@@ -1,16 +1,17 @@
 # ruff: noqa: E501 - a case of a table is one line
 """Who must approve which item, who may, and whose word counts."""
 
-from changes.approvals import Fact, may_approve, requirements
+from changes.approvals import Fact, People, may_approve, requirements
 from changes.plan import Plan
-from tests.changes.trees import QUEUE, SYSTEM, plan_of, queue, tree
+from tests.changes.trees import EVERYBODY, QUEUE, SYSTEM, plan_of, queue, tree
 
 ORDERS, REFUNDS = queue("orders"), queue("refunds")
 PROD = queue("orders", system="queue-prod")
 
 
-def asked(plan: Plan, rules=None, barred=("rita",), facts=()):
-    return requirements(plan, rules=rules or tree(), barred=frozenset(barred), facts=facts)
+def asked(plan: Plan, rules=None, barred=("rita",), facts=(), by="rita", able=EVERYBODY):
+    people = People(by, frozenset(barred), frozenset(able))
+    return requirements(plan, rules=rules or tree(), people=people, facts=facts)
 
 
 def shown(plan: Plan, **more):
@@ -52,6 +53,51 @@ def test_who_had_a_hand_in_it_never_counts():
     plan = plan_of({REFUNDS: QUEUE})
     (found,) = asked(plan, barred=("olaf",), facts=[yes("olaf", plan)])
     assert (found.candidates, found.given, found.met) == ({"ove"}, (), False)
+
+
+def test_who_cannot_sign_in_never_counts_and_rules_that_leave_nobody_are_seen():
+    plan = plan_of({REFUNDS: QUEUE})
+    (found,) = asked(plan, able=EVERYBODY - {"olaf"}, facts=[yes("olaf", plan)])
+    assert (found.candidates, found.given, found.possible) == ({"ove"}, (), True)
+    (found,) = asked(plan, able=EVERYBODY - {"olaf", "ove"}, facts=[yes("olaf", plan)])
+    assert (found.candidates, found.met, found.possible) == (frozenset(), False, False)
+
+
+def test_who_asks_for_another_teams_document_needs_somebody_of_that_team_too():
+    for change in ({REFUNDS: QUEUE}, {ORDERS: QUEUE.replace("5", "6")}, {ORDERS: None}):
+        plan = plan_of(change)
+        assert shown(plan, by="olaf", barred=("olaf",)) == [
+            ("owners:queue-test", 1, ["ove"]),
+            ("team:payments", 1, ["rita", "rob"]),
+        ]
+        owners, team = asked(plan, by="olaf", barred=("olaf",), facts=[yes("ove", plan)])
+        assert owners.met
+        assert not team.met
+        assert team.sentence == "One of the team payments"
+
+
+def test_a_policys_count_for_the_documents_team_holds_if_it_is_higher():
+    rules = policy("- {id: a, approvals: {from: payments, count: 2}}\n")
+    plan = plan_of({REFUNDS: QUEUE})
+    assert shown(plan, rules=rules, by="paula", barred=("paula",))[1] == ("team:payments", 2, ["rita", "rob"])
+
+
+def test_the_platform_team_speaks_for_a_team_that_main_does_not_know():
+    plan = plan_of({queue("old", team="gone"): QUEUE})
+    assert [found.id for found in asked(plan)] == ["owners:queue-test", "platform:platform"]
+    there = tree({queue("old", team="gone"): QUEUE})
+    moved = plan_of({queue("old", team="gone"): None, queue("old"): QUEUE}, there)
+    assert [found.id for found in asked(moved, rules=there)] == [
+        "owners:queue-test",
+        "platform:platform",
+        "team:payments",
+    ]
+
+
+def test_a_new_systems_documents_need_their_team_besides_the_platform():
+    plan = plan_of({"systems/new.yml": SYSTEM, queue("first", system="new"): QUEUE})
+    asks = [found.id for found in asked(plan, by="sam", barred=("sam",))]
+    assert asks == ["platform:platform", "team:payments", "platform:platform"]
 
 
 def test_a_changed_item_drops_its_part_of_an_approval():

@@ -9,9 +9,8 @@ import re
 
 import pytest
 
-from changes.checks import run_checks
-from changes.plan import make_plan
-from tests.changes.trees import KINDS, QUEUE, SYSTEM, blob, queue, tree
+from tests.changes.trees import QUEUE, SYSTEM, blob, queue, tree
+from tests.changes.trees import told as everything_told
 from tests.test_docs import ids_in_code
 
 R, ORD = queue("refunds"), queue("orders")
@@ -166,8 +165,8 @@ DECLARATIONS = [
     ({"policies/p.yml": "- id: p\n  match: {env: test}\n  approvals: {from: owners}\n"}, None, "paula", [('file.declaration.key', '2 0.match.env', "'env' is nothing a policy can match; known are environment, system, kind, team, type. Correct the field and check again.")]),
     ({"policies/p.yml": "- id: p\n  deny_if: 'true'\n  approvals: {from: owners}\n"}, None, "paula", [('file.declaration.unknown-key', '2 0.deny_if', "'deny_if' is not a key here; known are id, match, approvals, message. Correct the field and check again.")]),
     ({"policies/p.yml": "- id: p\n  approvals: {from: owners}\n- id: p\n  approvals: {from: owners}\n"}, None, "paula", [('file.declaration.key', '3 1.id', "The id 'p' is there twice: give each policy its own. Correct the field and check again.")]),
-    ({R: QUEUE}, {"teams/messaging.yml": "members: [rita]\n"}, "rita", [('approval.nobody', '', 'One of the owners of queue-test (messaging) must approve this, and none of them can: who had a hand in it never may. Ask the platform team to add people to messaging, or let somebody else make the request.')]),
-    ({R: QUEUE}, {"policies/p.yml": "- id: p\n  approvals: {from: owners, count: 3}\n"}, "rita", [('approval.nobody', '', '3 of the owners of queue-test (messaging) must approve this, and only 2 of them can: who had a hand in it never may. Ask the platform team to add people to messaging, or let somebody else make the request.')]),
+    ({R: QUEUE}, {"teams/messaging.yml": "members: [rita]\n"}, "rita", [('approval.nobody', '', 'One of the owners of queue-test (messaging) must approve this, and none of them can: who had a hand in it never may, nor who cannot sign in. Ask the platform team to add people to messaging, or let somebody else make the request.')]),
+    ({R: QUEUE}, {"policies/p.yml": "- id: p\n  approvals: {from: owners, count: 3}\n"}, "rita", [('approval.nobody', '', '3 of the owners of queue-test (messaging) must approve this, and only 2 of them can: who had a hand in it never may, nor who cannot sign in. Ask the platform team to add people to messaging, or let somebody else make the request.')]),
 ]
 
 # fmt: on
@@ -180,9 +179,7 @@ def told(files, base, requester):
         path: text if text is None else ("b" * 40, text) if isinstance(text, bytes) else blob(text)
         for path, text in files.items()
     }
-    after = before.with_changes(given)
-    plan = make_plan(before, after, files, KINDS)
-    return run_checks(plan, base=before, head=after, catalog=KINDS, requester=requester)
+    return list(everything_told(before, before.with_changes(given), files, requester))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from changes.approvals import requirements
+from changes.approvals import People, requirements
 from changes.checks import CHECKS, nobody_left, run_checks
 from changes.plan import Plan
 from changes.secret_rules import is_under
 from tests.changes.test_snapshot import CHANGES
-from tests.changes.trees import KINDS, QUEUE, SITE, SYSTEM, changed, plan_of, queue, tree, violations
+from tests.changes.trees import EVERYBODY, KINDS, QUEUE, SITE, SYSTEM, changed, plan_of, queue, tree, violations
 
 ORDERS, REFUNDS = queue("orders"), queue("refunds")
 BILLING = "resources/payments/queue-test/Subscription/billing.yml"
@@ -397,15 +397,17 @@ def test_a_change_that_nobody_could_approve_is_told():
     assert (found.id, found.path) == ("approval.nobody", ORDERS)
     assert (
         found.message
-        == "One of the owners of queue-test (messaging) must approve this, and none of them can: who had a hand in it never may."
+        == "One of the owners of queue-test (messaging) must approve this, and none of them can: who had a hand in it never may, nor who cannot sign in."
     )
     assert "messaging" in found.fix
 
 
 def test_nobody_left_looks_at_everybody_who_is_barred():
-    asked = requirements(plan_of({ORDERS: spec(size=6)}), rules=tree(), barred=frozenset({"olaf", "ove"}))
+    owners = People("rita", frozenset({"olaf", "ove"}), EVERYBODY)
+    asked = requirements(plan_of({ORDERS: spec(size=6)}), rules=tree(), people=owners)
     assert [violation.id for violation in nobody_left(asked)] == ["approval.nobody"]
-    without = requirements(plan_of({"odd.txt": "x"}), rules=tree({"mergeyard.yml": None}), barred=frozenset())
+    nobody = People("rita", frozenset(), EVERYBODY)
+    without = requirements(plan_of({"odd.txt": "x"}), rules=tree({"mergeyard.yml": None}), people=nobody)
     assert "a platform team in mergeyard.yml" in next(nobody_left(without)).fix
 
 
@@ -423,7 +425,7 @@ def test_all_checks_run_and_are_told_in_the_order_of_the_plan():
 
 def test_an_empty_plan_has_nothing_against_it():
     assert run_checks(Plan(()), base=tree(), head=tree(), catalog=KINDS, requester="rita") == ()
-    assert len(CHECKS) == 13
+    assert len(CHECKS) == 12
 
 
 @settings(max_examples=100, deadline=None)

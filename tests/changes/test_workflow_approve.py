@@ -138,11 +138,13 @@ def test_who_edited_an_open_request_cannot_approve_it(office):
 def test_a_rule_on_main_that_cannot_be_read_refuses_everything_but_its_mending(office):
     office.commit_by_hand({"policies/broken.yml": b"- id: two\n  deny_if: 'true'\n"})
     request = office.proposed()
-    office.approved(request)
     assert any("policies/broken.yml on main cannot be read" in blocker for blocker in evaluate(request).blockers)
+    with pytest.raises(Refused, match=r"policies/broken.yml on main cannot be read"):
+        office.approved(request)
     mend = office.proposed({"policies/broken.yml": None}, by=office.pia)
     workflow.approve(mend, office.piet, "yes", digests(mend))
     workflow.merge(mend, office.pia)
+    office.approved(request)
     assert evaluate(request).can_merge
 
 

@@ -7,11 +7,13 @@ stranger to payments.
 import hashlib
 from pathlib import Path
 
+from changes.approvals import People, requirements
 from changes.catalog import Catalog, load
-from changes.checks import run_checks
+from changes.checks import nobody_left, run_checks
 from changes.plan import Plan, make_plan
 from changes.snapshot import Snapshot
 
+EVERYBODY = frozenset({"rita", "rob", "olaf", "ove", "paula", "pit", "sam", "sue"})
 CATALOGUE = Path(__file__).parent / "catalogue"
 KINDS = load([CATALOGUE])
 
@@ -63,5 +65,11 @@ def plan_of(files: dict[str, str | None], base: Snapshot | None = None) -> Plan:
 def violations(files: dict[str, str | None], base: Snapshot | None = None, requester: str = "rita"):
     """What stands against a change of the tree."""
     base = base or tree()
-    head = base.with_changes(changed(files))
-    return run_checks(make_plan(base, head, files, KINDS), base=base, head=head, catalog=KINDS, requester=requester)
+    return told(base, base.with_changes(changed(files)), files, requester)
+
+
+def told(base: Snapshot, head: Snapshot, paths, requester: str):
+    plan = make_plan(base, head, paths, KINDS)
+    found = run_checks(plan, base=base, head=head, catalog=KINDS, requester=requester)
+    people = People(requester, frozenset({requester}), EVERYBODY)
+    return (*found, *nobody_left(requirements(plan, rules=base, people=people)))

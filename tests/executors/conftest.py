@@ -62,6 +62,7 @@ class Yard:
         }
         self.repository = Repository.create(directory / "state.git")
         self.first = self.commit({**FILES, **declared})
+        MergeIntent.objects.create(head=self.first, commit=self.first, state=IntentState.DONE)  # as `init` does
         initialise(self.first, applied=True)
 
     def user(self, name):

@@ -18,7 +18,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from changes.models import ChangeRequest, PlanRow, User
+from changes.models import ChangeRequest, MergeIntent, PlanRow, User
 from changes.repository import Person, Repository
 from executors.models import Commit, Event, ItemResource, Rollout, Run, WorkItem
 from tests.servers import start_valkey
@@ -102,6 +102,7 @@ class Portal:
         self.valkey.stop()
 
     def commit(self, changes):
+        """A commit on main that was merged, the first one as `init` begins."""
         before = self.repository.head()
         person = Person("Rita", "rita@office.example")
         sha = self.repository.commit(
@@ -113,6 +114,7 @@ class Portal:
             committer=person,
             when=timezone.now(),
         )
+        MergeIntent.objects.create(base=before or "", head=sha, commit=sha, state="done")
         self.repository.swap_ref("refs/heads/main", sha, before)
         return sha
 

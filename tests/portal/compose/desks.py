@@ -11,6 +11,7 @@ from changes.models import ChangeRequest, User
 
 TOPIC = "resources/payments/kafka-test/KafkaTopic/orders.yml"
 ORDERS = "# Ordered by the shop.\nkind: KafkaTopic\nspec:\n  retention_hours: 72 # three days\n\n  partitions: 6\n"
+PEOPLE = ("rita", "paul", "sam", "pia")
 FILES = {
     "mergeyard.yml": "format: 1\ntitle: Office\nplatform_team: platform\n",
     "teams/payments.yml": 'title: Payments\nmembers: [rita, paul]\nsecret_prefixes: ["file:payments/"]\n',
@@ -32,7 +33,9 @@ class Desk:
 
     def __init__(self, client, username):
         self.client = client
-        self.user, _ = User.objects.get_or_create(username=username, first_name=username.title())
+        for name in PEOPLE:
+            User.objects.get_or_create(username=name)
+        self.user, _ = User.objects.update_or_create(username=username, defaults={"first_name": username.title()})
         client.force_login(self.user)
 
     @property

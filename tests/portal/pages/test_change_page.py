@@ -134,7 +134,7 @@ def test_whoever_may_edit_it_has_the_button(office, reader):
     for name, may in (("rita", True), ("sam", False)):
         assert (f'action="/changes/{request.pk}/revise/"' in page(reader(name), request)) is may
     mate = User.objects.create_user("ted")
-    office.commit_by_hand({"teams/payments.yml": b"title: Payments\nmembers: [rita, ted]\n"})
+    office.declared({"teams/payments.yml": "title: Payments\nmembers: [rita, ted]\n"})
     client = Client()
     client.force_login(mate)
     assert f'action="/changes/{request.pk}/revise/"' in page(client, request)
