@@ -6,7 +6,7 @@ Each verb asks for the rights itself. It must not know pages, Ansible or git.
 from django.db import transaction
 from django.db.models import Q
 
-from changes.models import User
+from changes.models import Transition, User
 from executors import order, queues
 from executors.claim import DONE_WELL, announce, move_if
 from executors.models import ItemNeed, WorkItem
@@ -31,9 +31,8 @@ def retry(item: WorkItem, user: User) -> None:
         if item.state not in ITEM_RETRYABLE:
             raise Refused(f"This work is {item.state}; only failed, cancelled or parked work can be tried again.")
         _can_begin(item)
-        if not move_if(
-            item, ItemState.WAITING, where=Q(), why=why, who=user, attempts=0, cancel_requested=False, lease_until=None
-        ):
+        afresh = {"attempts": 0, "cancel_requested": False, "cancelled_by": None, "lease_until": None}
+        if not move_if(item, ItemState.WAITING, where=Q(), why=why, who=user, **afresh):
             raise Refused("Somebody else acted on this work in the same moment; look at it again.")
         for opened in (item, *revive_dependents(item)):
             order.hold_back_later(opened)
@@ -58,15 +57,18 @@ def cancel(item: WorkItem, user: User) -> None:
         item.state = WorkItem.objects.select_for_update().get(pk=item.pk).state  # the controller moves it as well
         if item.state in ITEM_READY and move_if(item, ItemState.CANCELLED, where=Q(), why=why, who=user):
             skip_dependents(item)
-        elif not _ask_worker(item):
+        elif not _ask_worker(item, user):
             raise Refused("This work has ended, so there is nothing to cancel.")
     queues.wake()
 
 
-def _ask_worker(item: WorkItem) -> bool:
+def _ask_worker(item: WorkItem, user: User) -> bool:
+    """The first who asks is the one who cancelled it, whenever its worker comes to it."""
     running = WorkItem.objects.filter(pk=item.pk, state=ItemState.RUNNING)
-    if not running.update(cancel_requested=True):
-        return False
+    if not running.filter(cancel_requested=False).update(cancel_requested=True, cancelled_by=user):
+        return running.exists()
+    same = {"before": ItemState.RUNNING, "after": ItemState.RUNNING}
+    Transition.objects.create(noun="workitem", noun_id=item.pk, who=user, why="Asked to cancel it.", **same)
     announce(item)
     return True
 

@@ -191,6 +191,13 @@ def next_state(item: WorkItem) -> ItemState:
     return ItemState.WAITING if item.attempts < settings.MERGEYARD_MAX_ATTEMPTS else ItemState.PARKED
 
 
+def canceller(item: WorkItem, after: str) -> User | None:
+    """Who is behind a move of running work: whoever asked for its end, if that is what it comes to."""
+    if after != ItemState.CANCELLED:
+        return None
+    return User.objects.filter(pk__in=WorkItem.objects.filter(pk=item.pk).values("cancelled_by")).first()
+
+
 def expired() -> models.QuerySet[WorkItem]:
     return WorkItem.objects.filter(state=ItemState.RUNNING, lease_until__lt=Now())
 
@@ -208,8 +215,9 @@ def interrupt(item: WorkItem, *, why: str, where: Q, counted: bool = True) -> It
         sentence = f"{why} It was tried {item.attempts} times, so it is parked until somebody retries it."
     with transaction.atomic():
         where &= Q(fence=item.fence, cancel_requested=item.cancel_requested)  # one that came just now counts
-        if not move_if(item, after, where=where, why=sentence, lease_until=None, attempts=item.attempts):
+        who = canceller(item, after)
+        if not move_if(item, after, where=where, why=sentence, who=who, lease_until=None, attempts=item.attempts):
             return None
         for run in item.runs.filter(fence=item.fence, state__in=RUN_OPEN):
-            move_if(run, RunState.INTERRUPTED, where=Q(), why=why, error=why)
+            move_if(run, RunState.INTERRUPTED, where=Q(), why=why, who=who, error=why)
     return after

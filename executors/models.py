@@ -82,6 +82,7 @@ class WorkItem(models.Model):
     fence = models.PositiveBigIntegerField(default=0)  # counts claims; in the WHERE of every write of a run
     lease_until = models.DateTimeField(null=True, blank=True)
     cancel_requested = models.BooleanField(default=False)
+    cancelled_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
 

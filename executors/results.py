@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from executors.claim import DONE_WELL, REAPPLY, Claim, interrupt, move_if, next_state
+from executors.claim import DONE_WELL, REAPPLY, Claim, canceller, interrupt, move_if, next_state
 from executors.events import Stale
 from executors.models import ItemNeed, ItemResource, Resource, Run, WorkItem
 from executors.states import ITEM_READY, ItemState, ResultState, RunState, SyncState
@@ -58,9 +58,10 @@ def finish(claim: Claim, end: End) -> None:
 
 def _finish(claim: Claim, end: End) -> None:
     with transaction.atomic():
-        if not move_if(claim.item, end.item, where=claim.ours, why=end.why, lease_until=None, cancel_requested=False):
+        who, over = canceller(claim.item, end.item), {"lease_until": None, "cancel_requested": False}
+        if not move_if(claim.item, end.item, where=claim.ours, why=end.why, who=who, **over):
             raise Stale(f"work item {claim.item.pk} is no longer ours")
-        if not move_if(claim.run, end.run, where=claim.ours, why=end.why, error=end.error):
+        if not move_if(claim.run, end.run, where=claim.ours, why=end.why, who=who, error=end.error):
             raise Stale(f"run {claim.run.pk} is no longer ours")
         rows = [row for row in claim.item.resources.all() if row.path in end.results]
         record(claim.item, rows, results=end.results, run=claim.run)
@@ -104,10 +105,11 @@ def give_up(claim: Claim, *, state: RunState, why: str, error: str = "") -> None
         else:
             after = next_state(claim.item)
             ours = claim.ours & Q(cancel_requested=claim.item.cancel_requested)
-            if not move_if(claim.item, after, where=ours, why=why, lease_until=None):
+            who = canceller(claim.item, after)
+            if not move_if(claim.item, after, where=ours, why=why, who=who, lease_until=None):
                 after = None
             else:
-                move_if(claim.run, state, where=claim.ours, why=why, error=error)
+                move_if(claim.run, state, where=claim.ours, why=why, who=who, error=error)
         if after is None:
             raise Stale(f"work item {claim.item.pk} is no longer ours")
         if after in (ItemState.PARKED, ItemState.CANCELLED):

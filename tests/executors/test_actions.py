@@ -3,9 +3,14 @@
 import pytest
 
 from changes.models import Transition
+from executors import results
 from executors.actions import Refused, cancel, retry
+from executors.claim import claim
+from executors.events import Stale
 from executors.models import WorkItem
-from executors.reconcile import reconcile
+from executors.reconcile import reconcile, take_over
+from executors.results import End
+from executors.states import ItemState, RunState
 from tests.executors.conftest import box, document
 
 NEEDS = {"depends_on": ["payments/shelf-a/Box/first"]}
@@ -56,12 +61,6 @@ def test_what_the_controller_moved_meanwhile_is_cancelled_all_the_same(yard, ite
 
 
 def test_a_wish_to_cancel_that_comes_while_its_worker_gives_up_is_not_lost(yard, item):
-    from executors import results
-    from executors.claim import claim
-    from executors.events import Stale
-    from executors.reconcile import take_over
-    from executors.states import RunState
-
     claimed = claim("shelf-a", worker="w")
     look = claimed.item.refresh_from_db
 
@@ -77,6 +76,53 @@ def test_a_wish_to_cancel_that_comes_while_its_worker_gives_up_is_not_lost(yard,
     WorkItem.objects.filter(pk=item.pk).update(cancel_requested=True, lease_until="2001-01-01T00:00:00Z")
     take_over()
     assert WorkItem.objects.get(pk=item.pk).state == "cancelled"
+
+
+def finishes(claimed):
+    results.finish(claimed, End(ItemState.CANCELLED, RunState.CANCELLED, "The run was cancelled.", {}))
+
+
+def breaks(claimed):
+    results.give_up(claimed, state=RunState.ERRORED, why="It broke.")
+
+
+def is_stopped(claimed):
+    results.give_up(claimed, state=RunState.INTERRUPTED, why="It was stopped.")
+
+
+def dies(claimed):
+    WorkItem.objects.filter(pk=claimed.item.pk).update(lease_until="2001-01-01T00:00:00Z")
+    take_over()
+
+
+@pytest.mark.parametrize("worker", [finishes, breaks, is_stopped, dies])
+def test_who_cancels_running_work_is_on_record_however_its_worker_ends(yard, item, worker):
+    claimed = claim("shelf-a", worker="w")
+    results.start(claimed)
+    olga = yard.user("olga")
+    cancel(WorkItem.objects.get(pk=item.pk), olga)
+    cancel(WorkItem.objects.get(pk=item.pk), yard.user("rita"))  # too late to be the one
+    worker(claimed)
+    moves = Transition.objects.filter(noun="workitem", noun_id=item.pk).order_by("-pk")
+    assert [(row.before, row.after, row.who) for row in moves[:2]] == [
+        ("running", "cancelled", olga),
+        ("running", "running", olga),
+    ]
+    assert Transition.objects.filter(noun="run", noun_id=claimed.run.pk).latest("pk").who == olga
+    retry(WorkItem.objects.get(pk=item.pk), olga)
+    assert WorkItem.objects.get(pk=item.pk).cancelled_by is None
+
+
+def test_a_run_that_was_quicker_than_the_wish_to_cancel_is_nobodys_move(yard, item):
+    claimed = claim("shelf-a", worker="w")
+    results.start(claimed)
+    cancel(WorkItem.objects.get(pk=item.pk), yard.user("olga"))
+    results.finish(claimed, End(ItemState.SUCCEEDED, RunState.SUCCEEDED, "Done.", {}))
+    moves = Transition.objects.filter(noun="workitem", noun_id=item.pk).order_by("-pk")
+    assert [(row.after, row.who, row.why) for row in moves[:2]] == [
+        ("succeeded", None, "Done."),
+        ("running", yard.user("olga"), "Asked to cancel it."),
+    ]
 
 
 def test_what_rests_on_failed_work_is_not_tried_again_before_it(yard):
