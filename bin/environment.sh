@@ -1,5 +1,6 @@
-# Sourced by the commands beside it: make_environment FILE makes .venv with what a requirements file lists,
-# and does nothing when it is there already.
+# Sourced by the commands beside it: make_environment FILE makes .venv with what a requirements file lists, and does
+# nothing when it is there already; $installed says whether it had to.
+installed=""
 
 stop_with() {
   echo "$1" >&2
@@ -17,13 +18,17 @@ find_python() {
   return 1
 }
 
+is_usable() { # not when its interpreter is gone, nor when its programs name the place where it was before
+  [ -x .venv/bin/python ] && [ -x .venv/bin/uv ] && grep -qsF "$(pwd -P)/.venv/bin/python" .venv/bin/pip
+}
+
 make_environment() {
   local requirements=$1 wanted python said
   [ "$(uname -sm)" = "Linux x86_64" ] ||
     stop_with "Mergeyard's embedded servers are built for Linux on x86-64; this is $(uname -sm). See docs/operations.md for an installation with servers of your own."
   command -v git >/dev/null || stop_with "git is missing: install it with your system's package manager, then start again."
   wanted=$(cat requirements.txt portal/demo/requirements.txt tests/requirements.txt | cksum)" $requirements"
-  if [ -x .venv/bin/python ]; then # not when the interpreter it was made with is gone
+  if is_usable; then
     grep -qxF "$wanted" .venv/installed 2>/dev/null && return
     # What the tests install is more than what the demo needs.
     [ "$requirements" = portal/demo/requirements.txt ] &&
@@ -32,7 +37,7 @@ make_environment() {
   python=$(find_python) || stop_with "Python 3.11, 3.12 or 3.13 is missing: install it, or name one with MERGEYARD_PYTHON=/path/to/python3."
   [ "$(df -Pk . | awk 'NR==2 {print $4}')" -gt 1500000 ] ||
     stop_with "The disk that holds $PWD has less than 1.5 GB free: make room, then start again."
-  if [ ! -x .venv/bin/uv ] || [ ! -x .venv/bin/python ]; then
+  if ! is_usable; then
     echo "Making a virtual environment in .venv with $("$python" --version) ..."
     said=$("$python" -m venv --clear .venv 2>&1) ||
       stop_with "The virtual environment could not be made; on Debian and Ubuntu the package python3-venv is needed. Python said: $(echo "$said" | tail -n 1)"
@@ -42,4 +47,5 @@ make_environment() {
   .venv/bin/uv pip install -q --python .venv/bin/python --compile-bytecode -r "$requirements" ||
     stop_with "The installation stopped (see above); nothing was started. Start again when the cause is mended."
   echo "$wanted" >.venv/installed
+  installed=yes
 }

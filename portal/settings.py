@@ -3,6 +3,8 @@
 docs/settings.md documents them all.
 """
 
+import hashlib
+import os
 from pathlib import Path
 
 import environ
@@ -24,8 +26,30 @@ MERGEYARD_CATALOG = [BASE_DIR / "playbooks", *map(Path, env.list("MERGEYARD_CATA
 MERGEYARD_SECRETS_DIR = Path(env.str("MERGEYARD_SECRETS_DIR", default=str(MERGEYARD_HOME / "secrets")))
 # `env:` references of systems resolve only under this prefix.
 MERGEYARD_SECRET_ENV_PREFIX = "MERGEYARD_SECRET_"
-# Attempts live on a memory file system where there is one; each is a fresh 0700 directory, wiped afterwards.
-MERGEYARD_ATTEMPTS_DIR = Path(env.str("MERGEYARD_ATTEMPTS_DIR", default=str(MERGEYARD_HOME / "attempts")))
+
+
+def attempts_directory(home: Path, *, memory: list[str]) -> Path:
+    """The first place in memory that can be had, for secrets are handed over in files. The name is the home's own."""
+    name = f"mergeyard-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
+    for place in map(Path, filter(os.path.isabs, memory)):
+        found = place / name
+        if _is_for_us(place) and (not os.path.lexists(found) or found.lstat().st_uid == os.geteuid()):
+            return found
+    return home / "attempts"
+
+
+def _is_for_us(place: Path) -> bool:
+    """May we write there, nobody else take away what we made, and programs run? Each attempt has one."""
+    if not os.access(place, os.W_OK | os.X_OK):
+        return False
+    return place.stat().st_uid in (0, os.geteuid()) and not os.statvfs(place).f_flag & os.ST_NOEXEC
+
+
+# Each attempt is a fresh 0700 directory, wiped afterwards.
+_MEMORY = [env.str("XDG_RUNTIME_DIR", default=""), "/dev/shm"]
+MERGEYARD_ATTEMPTS_DIR = Path(
+    env.str("MERGEYARD_ATTEMPTS_DIR", default=str(attempts_directory(MERGEYARD_HOME, memory=_MEMORY)))
+)
 # Directories of this host that a system's connection may name (a balancer's configuration, a socket).
 MERGEYARD_LOCAL_PATHS = [Path(p) for p in env.list("MERGEYARD_LOCAL_PATHS", default=[])]
 # auto: bubblewrap where user namespaces work; off: never (said on every run).

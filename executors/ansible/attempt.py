@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,10 @@ class Attempt:
 
     def __init__(self, parent: Path, *, run_id: int) -> None:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_ours(parent):
+            raise PermissionError(
+                f"making an attempt in {parent}: it is no directory of this worker's user that nobody else may write to"
+            )
         self.root = parent.resolve() / f"{run_id}-{secrets.token_hex(6)}"
         self.play, self.bin = self.root / "play", self.root / "bin"
         self._lock = -1
@@ -63,7 +68,7 @@ class Attempt:
 def sweep(parent: Path) -> bool:
     """Wipe what attempts of dead workers left, and end what still runs of them; True if there was something."""
     swept = False
-    if not parent.is_dir():
+    if not _is_ours(parent):  # none yet, or that of another user's workers
         return False
     with _locked(parent, fcntl.LOCK_EX):
         for root in parent.iterdir():
@@ -72,6 +77,15 @@ def sweep(parent: Path) -> bool:
                 shutil.rmtree(root, ignore_errors=True)
                 swept = True
     return swept
+
+
+def _is_ours(parent: Path) -> bool:
+    """It may lie where everybody can make one of that name, or a link; what is trusted and wiped must be ours."""
+    try:
+        found = parent.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH
 
 
 @contextlib.contextmanager

@@ -26,6 +26,13 @@ from portal.demo.servers import (
     wait_for_web,
 )
 
+BEGAN = float(os.environ.get("MERGEYARD_DEMO_STARTED") or time.time())  # bin/demo's own start
+INSTALLED = bool(os.environ.get("MERGEYARD_DEMO_INSTALLED"))  # by bin/demo, just now
+STARTS = {
+    "cold": "cold start, with the installation",
+    "first": "first start, installed before",
+    "warm": "warm start",
+}
 Layers = dict[str, list[playbook_servers.Server]]  # each layer uses the ones before it
 
 
@@ -53,7 +60,7 @@ class Stop:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/demo", description="Mergeyard with six real systems on this machine.")
-    parser.add_argument("--once", action="store_true", help="do the main job by itself over HTTP, then stop")
+    parser.add_argument("--once", action="store_true", help="do the main job by itself over HTTP, then stop; resets")
     parser.add_argument("--reset", action="store_true", help="forget everything of earlier starts")
     parser.add_argument("--port", type=int, help="of the web server on 127.0.0.1 (default 8000)")
     parser.add_argument("--home", type=Path, help="where the demo keeps its data (default var/demo)")
@@ -91,6 +98,10 @@ def main() -> int:
             screen.say("Stopping what was started ...")
             for layer in reversed(started.values()):
                 stop_all(layer)
+        if started["processes"]:
+            from portal.demo import installation
+
+            installation.leave_no_attempts()
 
 
 def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Layers, stop: Stop) -> int:
@@ -104,28 +115,27 @@ def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Lay
         beds = start_systems(content.system_types(), home=home, screen=screen, started=started["systems"])
 
     environment = home.environment(queue_port=queue_port)
-    os.environ.update(environment)
-    import django
-
     with screen.step("Database"):
-        django.setup()
+        environment |= _begin_django(environment)
         from portal.demo import installation
 
-        installation.migrate()
-    first = installation.is_new()
-    if first:
-        with screen.step("State repository") as more:
-            more.append(installation.first_state(beds, password=home.kept["password"]))
-    else:
-        for said in installation.apply_forgotten(beds):
-            screen.say(f"           {said}")
-    screen.say(f"           {installation.containment()}")
-    with screen.step("Web, workers, controller"):
-        with stop.held():
-            processes = start_processes(home, environment, started=started["processes"])
-        wait_for_web(processes["web"], home)
-    with screen.step("First rollout" if first else "Work left from before") as more:
-        more.append(installation.wait_for_work(screen))
+        with installation.troubles_told():
+            installation.migrate()
+    with installation.troubles_told():
+        first = installation.is_new()
+        if first:
+            with screen.step("State repository") as more:
+                more.append(installation.first_state(beds, password=home.kept["password"]))
+        else:
+            for said in installation.apply_forgotten(beds):
+                screen.say(f"           {said}")
+        screen.say(f"           {installation.containment()}")
+        with screen.step("Web, workers, controller"):
+            with stop.held():
+                processes = start_processes(home, environment, started=started["processes"])
+            wait_for_web(processes["web"], home)
+        with screen.step("First rollout" if first else "Work left from before") as more:
+            more.append(installation.wait_for_work(screen))
     _say_ready(home, screen=screen, first=first)
     if options.once:
         from portal.demo.once import main_job
@@ -134,14 +144,25 @@ def run(home: Home, *, options: argparse.Namespace, screen: Screen, started: Lay
     return _until_stopped(processes, screen=screen)
 
 
+def _begin_django(environment: dict[str, str]) -> dict[str, str]:
+    """With the settings of the processes and no others: Django reads them once. Returns what it settled for them."""
+    for name in [name for name in os.environ if name.startswith("MERGEYARD_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    import django
+    from django.conf import settings
+
+    django.setup()
+    return {"MERGEYARD_ATTEMPTS_DIR": str(settings.MERGEYARD_ATTEMPTS_DIR)}  # found by our own XDG_RUNTIME_DIR
+
+
 def _say_ready(home: Home, *, screen: Screen, first: bool) -> None:
-    begin = float(os.environ.get("MERGEYARD_DEMO_STARTED", time.time()))
-    took = round(time.time() - begin, 1)
-    home.keep(**{"cold_seconds" if first else "warm_seconds": took})
-    figures = [
-        f"{home.kept[f'{name}_seconds']} s {name}" for name in ("cold", "warm") if f"{name}_seconds" in home.kept
-    ]
-    screen.say(f"\nReady in {took} s ({', '.join(figures)} on this machine).\n\n  {home.address}\n")
+    took, how = round(time.time() - BEGAN, 1), "cold" if INSTALLED else "first" if first else "warm"
+    figures = home.kept.get("seconds", {}) | {how: took}
+    home.keep(seconds=figures)
+    before = [f"{figures[name]} s {name}" for name in STARTS if name in figures and name != how]
+    on_this_machine = f"; before on this machine: {', '.join(before)}" if before else ""
+    screen.say(f"\nReady in {took} s ({STARTS[how]}{on_this_machine}).\n\n  {home.address}\n")
     screen.say(f"  Everyone's password is {home.kept['password']}\n")
     for person in content.people():
         screen.say(f"  {person['name']:<5} {person['role']}")

@@ -15,6 +15,7 @@ class Person:
     def __init__(self, username: str, home: Home) -> None:
         self.username, self.home = username, home
         self.browser = mechanicalsoup.StatefulBrowser(raise_on_404=True, user_agent="mergeyard-demo")
+        self.browser.session.trust_env = False  # no proxy of the environment: it does not know our loopback
         self.open("/login/")
         self.submit("form[method=post]", username=username, password=home.kept["password"])
         if "/login/" in self.browser.url:

@@ -1,6 +1,7 @@
-"""What is missing on a machine is one sentence: the first lines of bin/demo and of the demo's own start."""
+"""What is missing on a machine is one sentence: bin/demo's first lines, the demo's own start, bin/test's last line."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,12 +9,29 @@ from pathlib import Path
 
 import pytest
 
+from playbooks.servers import DROPPED_UID
 from tests.conftest import not_tested
+from tests.demo.test_start import left_of
 from tests.journeys.conftest import ROOT, free_port, outside
 
 pytestmark = pytest.mark.stack
 
-TOOLS = ("awk", "bash", "cat", "cksum", "date", "df", "dirname", "git", "grep", "tail", "uname")
+TOOLS = ("awk", "bash", "cat", "chmod", "cksum", "date", "df", "dirname", "git", "grep", "id", "mkdir", "mktemp", "rm")
+TOOLS += ("sort", "tail", "uname", "wc")
+VENV = r"""
+[ "$1" = -c ] && exit
+[ "$1" = --version ] && { echo Python 3.12; exit; }
+mkdir -p .venv/bin
+echo "#!$PWD/.venv/bin/python" >.venv/bin/pip
+for name in python uv pytest; do
+  echo '[ -z "$MERGEYARD_NOT_TESTED" ] || echo a robot >>"$MERGEYARD_NOT_TESTED"' >.venv/bin/$name
+done
+chmod +x .venv/bin/*
+"""
+MADE = """\
+Making a virtual environment in .venv with Python 3.12 ...
+Installing what portal/demo/requirements.txt lists ...
+"""
 
 
 class Machine:
@@ -38,10 +56,10 @@ class Machine:
     def lacks(self, name):
         (self.programs / name).unlink(missing_ok=True)
 
-    def demo(self, **settings):
+    def demo(self, command=("bin/demo",), **settings):
         """Exit code, what it said on standard error, and on standard output."""
         environment = {"PATH": str(self.programs), "HOME": str(self.checkout), **settings}
-        argv = [str(self.programs / "bash"), "bin/demo"]
+        argv = [str(self.programs / "bash"), *command]
         done = subprocess.run(argv, cwd=self.checkout, env=environment, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stderr, done.stdout
 
@@ -97,10 +115,63 @@ def test_a_full_disk_is_told_before_anything_is_installed(machine):
     assert not (machine.checkout / ".venv").exists()
 
 
-def start(*options, before=()):
+@pytest.fixture
+def fast_machine(machine):
+    """It can make environments, at once and with nothing in them."""
+    machine.answers("python3", VENV)
+    machine.answers("df", "echo header; echo /dev/sda1 9999999 0 9999999 0% /")
+    return machine
+
+
+def test_an_environment_is_made_once(fast_machine):
+    assert fast_machine.demo() == (0, "", MADE)
+    assert fast_machine.demo() == (0, "", "")
+
+
+def test_a_checkout_that_was_moved_gets_a_new_environment(fast_machine, tmp_path):
+    fast_machine.demo()
+    fast_machine.checkout = fast_machine.checkout.rename(tmp_path / "elsewhere")
+    assert fast_machine.demo() == (0, "", MADE)
+    assert fast_machine.demo() == (0, "", "")
+
+
+def test_the_last_line_of_the_tests_counts_what_could_not_be_tested(fast_machine):
+    for name in ("chromium", "redis-server"):
+        fast_machine.answers(name, "exit 0")
+    code, _, said = fast_machine.demo(("bin/test", "unit", "systems"))
+    assert (code, said.splitlines()[-3:-1]) == (0, ["Could not be tested here:", "a robot"])
+    assert re.fullmatch(
+        r"All that could be tested held: unit systems \(\d+ s\)\. Not tested: 1, named above\.", said.splitlines()[-1]
+    )
+
+
+def test_what_was_skipped_is_named_to_the_last_line(tmp_path):
+    """With the real plugin, on a machine without a browser."""
+    (tmp_path / "test_it.py").write_text("def test_a_page(chromium):\n    assert chromium\n")
+    listed = tmp_path / "list"
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "-p",
+        "tests.conftest",
+        "test_it.py",
+    ]
+    environment = outside() | {"PATH": str(tmp_path), "MERGEYARD_NOT_TESTED": str(listed)}
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, "1 skipped" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert listed.read_text() == "the pages in a browser: chromium is not installed\n"
+
+
+def start(*options, before=(), **settings):
     """The demo itself: exit code and all that it said."""
     argv = [*before, sys.executable, "-m", "portal.demo", "--port", str(free_port()), *options]
-    done = subprocess.run(argv, cwd=ROOT, env=outside(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=ROOT, env=outside() | settings, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -132,6 +203,33 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path_factory):
     assert (code, said.count("\n")) == (1, 1)
     assert said.startswith("The demo cannot go on: ")
     assert str(file) in said
+
+
+def test_a_database_that_does_not_answer_is_told_and_the_rest_is_stopped(tmp_path_factory):
+    home = tmp_path_factory.mktemp("d") / "home"
+    code, said = start("--home", str(home), MERGEYARD_DATABASE_URL=f"postgres://a:b@127.0.0.1:{free_port()}/c")
+    assert code == 1
+    assert "\nThe database cannot be used: connection failed: " in said
+    assert "Traceback" not in said
+    assert left_of({}, home) == set()
+
+
+def test_a_server_that_refuses_root_starts_without_user_namespaces_and_below_a_private_directory(tmp_path_factory):
+    """And again with them, on the same files."""
+    home = tmp_path_factory.mktemp("d")
+    home.chmod(0o700)
+    code = (
+        "import sys, pathlib; from playbooks.postgresql.testbed import start; "
+        "bed = start(pathlib.Path(sys.argv[1])); "
+        "print(pathlib.Path(f'/proc/{bed.servers[0].pid}/status').read_text()); bed.stop()"
+    )
+    argv = [sys.executable, "-c", code, str(home / "pg")]
+    for before in ([sys.executable, "-m", "tests.demo.no_namespaces"], []):
+        done = subprocess.run([*before, *argv], cwd=ROOT, env=outside(), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^Uid:\s+(\d+)", done.stdout, re.MULTILINE)[1] == str(
+            DROPPED_UID if before and not os.geteuid() else os.geteuid()
+        )
 
 
 def test_a_port_that_does_not_exist_is_refused_by_its_number():
