@@ -15,7 +15,7 @@ import django_rq
 import redis as redis_client
 from django.conf import settings
 from django.db import close_old_connections
-from rq import SimpleWorker
+from rq import SimpleWorker, worker_registration
 from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -29,6 +29,7 @@ ALLOWED = frozenset({"executors.jobs.run_system", "executors.jobs.reconcile"})
 QUEUED_SECONDS = 45  # how long a queued job is believed to be on its way
 FAILURE_SECONDS = 3600
 AWAY_SECONDS = 2.0
+WORKER_SECONDS = 60  # an idle worker reports within them; one that does not is forgotten a minute later
 _zone = ContextVar("zone", default=DEFAULT_ZONE)
 
 
@@ -180,9 +181,24 @@ def wait_for_wake(seconds: float) -> bool:
 def worker(zone: str) -> ZoneWorker:
     """A worker on exactly one queue: on two, RQ loses a job for ever if it dies after the pop."""
     queue = _queue(f"zone-{zone}", connection=django_rq.get_connection(f"zone-{zone}"))
-    one = ZoneWorker([queue], connection=queue.connection, job_class=AllowedJob, serializer=JSONSerializer)
+    one = ZoneWorker(
+        [queue],
+        connection=queue.connection,
+        job_class=AllowedJob,
+        serializer=JSONSerializer,
+        worker_ttl=WORKER_SECONDS,
+    )
     one.zone = zone
     return one
+
+
+def has_worker(zone: str) -> bool:
+    """Is a worker of the zone connected? One that runs something for minutes may be missing. Raises QueueAway."""
+    try:
+        keys = worker_registration.get_keys(_queue(f"zone-{zone}"))
+        return bool(keys) and int(redis().exists(*keys)) > 0
+    except Errors as error:
+        raise away(error) from error
 
 
 def serve(zone: str, *, burst: bool = False) -> None:

@@ -12,18 +12,18 @@ from statistics import median
 from django.utils import timezone
 
 from changes.models import ChangeRequest, User
-from executors.models import ItemNeed, ItemResource, Rollout, Run, WorkItem
+from executors.models import ItemResource, Rollout, Run, WorkItem
 from executors.rights import act_rights, read_rights
 from executors.states import (
     ITEM_FINAL,
     ITEM_OPEN,
-    ITEM_READY,
     ITEM_RETRYABLE,
     ItemState,
     ResultState,
     RunState,
     rollout_state,
 )
+from executors.waiting import Wait, waits_of
 from portal import log
 from portal.access import log_readers
 from portal.streams import signs
@@ -102,15 +102,6 @@ class Trouble:
     words: str
     resources: tuple[tuple[ItemResource, str], ...]  # each with what the words do not say of it
     line: log.Shown | None
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Why an item does not run yet."""
-
-    why: str
-    unblock: str = ""
-    item: WorkItem | None = None  # whom it is behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +231,7 @@ def detail_of(cell: Cell, *, run: int = 0, keep: int = 0) -> Detail:
         runs=runs,
         results=tuple(_result(row, shown=cell.may_see) for row in rows[:MAX_RESOURCES]),
         more=max(cell.resources - MAX_RESOURCES, 0),
-        waits=waits_of(cell.item),
+        waits=() if cell.item.state in ITEM_RETRYABLE else waits_of(cell.item),
         log=shown,
         readers="" if cell.may_see else log_readers(cell.item),
     )
@@ -271,52 +262,6 @@ def _flat(thing: object, prefix: str = "") -> dict[str, object]:
         path = f"{prefix}.{name}" if prefix else str(name)
         found.update(_flat(inner, path) if isinstance(inner, dict) and inner else {path: inner})
     return found
-
-
-def waits_of(item: WorkItem) -> tuple[Wait, ...]:
-    """What a waiting item waits for, behind whom, and what would unblock it."""
-    if item.state not in ITEM_READY:
-        return ()
-    waits = [wait for need in _needs(item) if (wait := _need(item, need)) is not None]
-    busy = (
-        WorkItem.objects.filter(system=item.system, state=ItemState.RUNNING)
-        .exclude(pk=item.pk)
-        .exclude(pk__in=[wait.item.pk for wait in waits if wait.item])
-        .first()
-    )
-    if busy is not None:
-        waits.append(Wait(f"{item.system} is busy with {_of(busy, item)}.", "It goes on when that has ended.", busy))
-    if not waits:
-        waits.append(Wait(f"It is next for a worker of zone {item.zone}.", "It starts as soon as one is free."))
-    return tuple(waits)
-
-
-def _needs(item: WorkItem) -> list[ItemNeed]:
-    return list(ItemNeed.objects.filter(item=item).select_related("needs").order_by("needs__position", "needs__wave"))
-
-
-def _need(item: WorkItem, need: ItemNeed) -> Wait | None:
-    other = need.needs
-    if other.state in ITEM_OPEN:
-        return Wait(
-            f"It waits for {_of(other, item)}, which is {ItemState(other.state).label.lower()}.",
-            "It goes on when that has succeeded." if need.must_succeed else "It goes on when that has ended.",
-            other,
-        )
-    if need.must_succeed and other.state != ItemState.SUCCEEDED:
-        return Wait(
-            f"It waits for {_of(other, item)}, which has {'' if other.state == ItemState.FAILED else 'been '}"
-            f"{ItemState(other.state).label.lower()}.",
-            f"Retry {other.system} to go on, or revert the change.",
-            other,
-        )
-    return None
-
-
-def _of(other: WorkItem, item: WorkItem) -> str:
-    if other.rollout_id == item.rollout_id:
-        return f"{other.system} in wave {other.wave + 1}"
-    return f"{other.system} of rollout {other.rollout_id}"
 
 
 def _seconds_left(cells: list[Cell]) -> int | None:

@@ -14,6 +14,7 @@ from changes.rights import Rights, can_sign_in, main_snapshot
 from changes.states import ChangeRequestState
 from executors.models import Resource, Rollout, WorkItem
 from executors.states import ITEM_FINAL, ITEM_OPEN, ItemState, rollout_state
+from executors.waiting import stopped_work
 from portal import change_page
 from portal.access import rights, signed_in
 from portal.standing import UNWELL, of_mine
@@ -57,7 +58,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "waiting": [one for review in reviews.values() if (one := _waiting(review, user))],
         "running": running(),
         "unwell": list(unwell.order_by("-changed_at")[: SHOWN + 1]),
-        "parked": list(_failed_items(mine)),
+        "stopped": stopped(mine),
         "rows": with_summaries(list(requests.select_related("requester").order_by("-pk")[:SHOWN]), reviews),
         "drafts": list(drafts.order_by("-updated_at")[:SHOWN]),
         "empty_site": not main_snapshot().systems,
@@ -124,6 +125,13 @@ def running() -> list[Running]:
         )
         for one in rollouts
     ]
+
+
+def stopped(mine: Rights) -> list[WorkItem]:
+    """Work that ended without success and that something of mine still waits for; what failed comes first."""
+    left = stopped_work(Resource.objects.filter(of_mine(mine.teams, mine.owned_systems)))
+    found = {item.pk: item for item in (*_failed_items(mine), *left)}
+    return list(found.values())[:SHOWN]
 
 
 def _failed_items(mine: Rights) -> "list[WorkItem]":

@@ -12,6 +12,7 @@ from changes.rights import main_snapshot
 from changes.snapshot import Snapshot
 from executors.models import ItemResource, Resource
 from executors.states import SyncState
+from executors.waiting import waits_of, work_for
 from portal.access import rights
 from portal.filters import Filters, from_query
 from portal.pages import keyset
@@ -63,6 +64,7 @@ def resource(request: HttpRequest, team: str, system: str, kind: str, name: str)
     commits = _commits(address.path)
     if document is None and standing is None and not commits:
         raise Http404
+    work = work_for(standing) if standing and standing.sync == SyncState.PENDING else None
     context = {
         "section": "resources",
         "address": address,
@@ -72,6 +74,8 @@ def resource(request: HttpRequest, team: str, system: str, kind: str, name: str)
         "system": rules.systems.get(system),
         "identity": _identity(document),
         "standing": standing,
+        "work": work,
+        "waits": waits_of(work) if work else (),
         "text": _text(rules, address.path),
         "needs": [Address.parse(path) for path in rules.needs(document)] if document else [],
         "needed_by": [Address.parse(path) for path in sorted(rules.referrers_of(address.path))],

@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from executors.models import WorkItem
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 
@@ -166,6 +167,36 @@ def test_why_a_resource_failed_is_for_those_who_may_read_its_log(office, reader,
     for name in ("rita", "olga", "pia"):
         assert "hunter2" in reader(name).get(url).content.decode()
     assert "hunter2" not in reader("sam").get(url).content.decode()
+
+
+@pytest.mark.parametrize("state", ["cancelled", "skipped", "parked"])
+def test_what_stopped_before_it_was_applied_says_why_and_where_to_go_on(office, reader, work, state):
+    rollout = work(states={"shelf-test": state}, sync="pending")
+    item = WorkItem.objects.get(rollout=rollout)
+    WorkItem.objects.filter(pk=item.pk).update(reason="Something about it.")
+    for name in ("rita", "olga"):
+        shown = reader(name).get("/").content.decode().split('id="unwell"')[1].split("</section>")[0]
+        assert f'href="/rollouts/{rollout.pk}/?item={item.pk}"' in shown
+        assert f'data-state="{state}"' in shown
+    assert 'id="unwell"' not in reader("sam").get("/").content.decode()
+    page = reader("sam").get("/resources/payments/shelf-test/Box/orders/").content.decode()
+    stands = page.split('id="stands"')[1].split("</section>")[0]
+    assert "Waiting to be applied." in stands
+    assert "Something about it." in stands
+    assert f'href="/rollouts/{rollout.pk}/?item={item.pk}#item"' in stands
+
+
+def test_what_waits_to_be_applied_says_for_what(office, reader, work):
+    rollout = work(states={"shelf-test": "queued"}, sync="pending")
+    page = reader("sam").get("/resources/payments/shelf-test/Box/orders/").content.decode()
+    stands = page.split('id="stands"')[1].split("</section>")[0]
+    assert "The queue cannot be reached, so no worker hears of it." in stands
+    assert f"/rollouts/{rollout.pk}/?item=" in stands
+    assert 'id="unwell"' not in reader("olga").get("/").content.decode()
+    WorkItem.objects.filter(rollout=rollout).update(state="running")
+    assert (
+        "It is being applied now." in reader("sam").get("/resources/payments/shelf-test/Box/orders/").content.decode()
+    )
 
 
 def test_a_deleted_resource_keeps_its_history(office, reader):
