@@ -37,6 +37,12 @@ def waits_of(item: WorkItem) -> tuple[Wait, ...]:
     return ()
 
 
+def why_waiting(item: WorkItem) -> str:
+    """The first of these as one sentence; of what does not wait, the reason of its state."""
+    waits = waits_of(item)
+    return waits[0].why if waits else item.reason
+
+
 def work_for(resource: Resource) -> WorkItem | None:
     """The item that has to apply a resource: the first open one, else the last that should have."""
     rows = _rows_of(resource.system, resource.kind, resource.identity).select_related("item__rollout__commit")

@@ -8,7 +8,7 @@ from executors.actions import cancel
 from executors.claim import claim
 from executors.models import Resource, WorkItem
 from executors.reconcile import reconcile
-from executors.waiting import stopped_work, waits_of, work_for
+from executors.waiting import stopped_work, waits_of, why_waiting, work_for
 from tests.executors.conftest import box, document
 
 NEEDS = {"depends_on": ["payments/shelf-a/Box/one"]}
@@ -47,6 +47,9 @@ def test_an_item_names_what_it_waits_for(items, connected):
         f"It waits for shelf-a of rollout {first.rollout_id}, which is queued. It goes on when that has ended."
     ]
     assert [wait.item for wait in waits_of(later)] == [first]
+    assert why_waiting(second) == "It waits for shelf-a in wave 1, which is queued."
+    second.state, second.reason = "succeeded", "Changed 1 of 1 resources."
+    assert why_waiting(second) == "Changed 1 of 1 resources."
 
 
 def test_an_item_behind_very_many_names_some(items):
