@@ -30,7 +30,7 @@ from executors.states import ItemState, ResultState, RunState
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 5.0
+RENEWALS = 4  # tries within MERGEYARD_RENEW_WITHIN_SECONDS
 LOOK_SECONDS = 1.0
 SILENT = "The playbook ended without a word about this resource; its log says why."
 STOPPED = "The worker was stopped in the middle of the run."
@@ -47,6 +47,7 @@ class Keeper:
     def __init__(self, claim: Claim, *, notice: Callable[[], None]) -> None:
         self.claim, self.notice = claim, notice
         self.renewed = boot_time()
+        self.on_renewed: Callable[[float], None] = lambda at: None
         self.lost = self.cancelled = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -78,7 +79,7 @@ class Keeper:
 
     def _look(self) -> None:
         begun = boot_time()  # before the question: the database's clock runs from then on at the latest
-        if begun - self.renewed < RENEW_SECONDS:
+        if begun - self.renewed < settings.MERGEYARD_RENEW_WITHIN_SECONDS / RENEWALS:
             self.cancelled = self.cancelled or cancel_wanted(self.claim)
         else:
             lease = renew(self.claim)
@@ -86,6 +87,7 @@ class Keeper:
             self.cancelled = self.cancelled or lease.cancel_requested
             if lease.held:
                 self.renewed = begun
+                self.on_renewed(begun)
         if self.lost or self.cancelled:
             self.notice()
 
@@ -184,7 +186,9 @@ class _Run:
         play = self.play
         begun = boot_time()
         try:
-            play.start(on_end=self.attention.set)
+            within = settings.MERGEYARD_RENEW_WITHIN_SECONDS
+            play.start(on_end=self.attention.set, renewed=self.keeper.renewed, within=within)
+            self.keeper.on_renewed = play.renewed
             while not self.killed:
                 self.attention.wait(LOOK_SECONDS)
                 self.attention.clear()
@@ -196,8 +200,8 @@ class _Run:
             if self.keeper.too_late or writer.stale:
                 writer.abandon()
             ending = play.wait()
-        if self.keeper.too_late or writer.stale:
-            how = "was taken over" if self.keeper.lost or writer.stale else f"is {self.keeper.silence:.0f} seconds old"
+        if self.keeper.too_late or writer.stale or ending.overdue:
+            how = "was taken over" if self.keeper.lost or writer.stale else "was not renewed in time"
             raise Stale(f"the lease of run {self.claim.run.pk} {how}, so its play was ended")
         return ending
 

@@ -43,10 +43,14 @@ class Order:
 
 @dataclass(slots=True)
 class Ending:
-    """How the play ended. `began`: Ansible itself was reached. `trouble`: what the runner's process said."""
+    """How the play ended. `began`: Ansible itself was reached. `trouble`: what the runner's process said.
+
+    `overdue`: the runner's process ended it because it heard of no renewal of the lease.
+    """
 
     code: int | None = None
     began: bool = False
+    overdue: bool = False
     trouble: str = ""
     tail: list[str] = field(default_factory=list)
 
@@ -63,7 +67,8 @@ class Play:
         self._threads: list[threading.Thread] = []
         self._wake, self._woken = os.pipe()
 
-    def start(self, *, on_end: Callable[[], None]) -> None:
+    def start(self, *, on_end: Callable[[], None], renewed: float, within: float) -> None:
+        """`renewed`: when the lease was, in seconds of boot time; the play lives `within` seconds from then on."""
         self.on_end = on_end
         attempt, order = self.attempt, self.order
         attempt.write_json("play/item.json", order.handover.item)
@@ -86,6 +91,7 @@ class Play:
             cwd=attempt.play,
             text=True,
             errors="replace",
+            start_new_session=True,  # what stops the worker's process group must not stop the one that watches it
         )
         reports = os.open(attempt.events, os.O_RDWR | os.O_NONBLOCK)  # for writing too: no end of file between writers
         for loop in (self._read_output, self._read_trouble, lambda: self._read_reports(reports)):
@@ -98,17 +104,22 @@ class Play:
                 "inventory": str(inventory),
                 "variables": {"mergeyard_dir": str(attempt.play)},
                 "path": path,
+                "renewed": renewed,
+                "within": within,
             }
         )
         for thread in self._threads:
             thread.start()
 
-    def _send(self, message: dict[str, Any]) -> None:
-        process = self._started()
-        with contextlib.suppress(BrokenPipeError):  # it is dead already: the output's end says so
-            stdin = _pipe(process.stdin)
+    def renewed(self, at: float) -> None:
+        """The lease was renewed then, in seconds of boot time. After `start`, from any one thread."""
+        self._send(at)
+
+    def _send(self, message: dict[str, Any] | float) -> None:
+        stdin = _pipe(self._started().stdin)
+        with contextlib.suppress(OSError, ValueError):  # it is dead already: the output's end says so
             stdin.write(json.dumps(message) + "\n")
-            stdin.close()
+            stdin.flush()
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -129,7 +140,9 @@ class Play:
         output, trouble, reports = self._threads
         output.join()
         trouble.join()
-        self._process.wait()
+        self.ending.overdue = self._process.wait() == runner_process.OVERDUE
+        with contextlib.suppress(OSError):
+            _pipe(self._process.stdin).close()
         if not containment().works:
             kill_marked(self.attempt.play)
         os.write(self._woken, b".")

@@ -1,5 +1,6 @@
 """A yard: a state repository, a catalogue of one real system type over files, a queue, and the passes to drive them."""
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -113,6 +114,18 @@ class Yard:
     def stored(self, name, shelf="shelf-a", kind="Box"):
         path = self.directory / shelf / f"{kind}-{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
+
+    def processes(self, part):
+        """What runs on this host with such a path of the yard in its command."""
+        found, wanted = [], str(self.directory / part).encode()
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                found += [entry.name] if wanted in (entry / "cmdline").read_bytes() else []
+        return found
+
+    def sleepers(self):
+        """What a box with the trouble `slow` leaves behind in a session of its own."""
+        return self.processes("shelf-a/sleep")
 
     def events(self, run=None, **where):
         return list(Event.objects.filter(run=run or Run.objects.latest("pk"), **where).order_by("number"))

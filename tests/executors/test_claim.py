@@ -106,7 +106,6 @@ def test_a_play_is_killed_when_its_lease_cannot_be_renewed(waiting, settings, mo
     from executors import runs
 
     settings.MERGEYARD_RENEW_WITHIN_SECONDS = 1
-    monkeypatch.setattr(runs, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(runs, "renew", lambda claim: (_ for _ in ()).throw(runs.DatabaseError("away")))
     waiting.merge({box("slow", "shelf-b"): document("Box", trouble="slow 60")})
     reconcile()

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,6 @@ from django.db import connection
 from executors.models import Run, WorkItem
 from tests.executors.conftest import box, document
 from tests.executors.test_claim import lose
-from tests.executors.test_sandbox import processes
 from tests.servers import start_valkey
 
 pytestmark = pytest.mark.stack
@@ -86,9 +87,9 @@ def states():
 def test_a_killed_worker_takes_its_play_with_it_and_another_one_goes_on(yard, machine):
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 4")})
-    until(lambda: processes(b"61.25"))
+    until(yard.sleepers)
     worker.send_signal(signal.SIGKILL)
-    until(lambda: not processes(b"61.25"), within=5)
+    until(lambda: not yard.sleepers(), within=5)
     assert yard.stored("slow") is None
     machine.start("worker")
     lose(WorkItem.objects.get())
@@ -98,15 +99,49 @@ def test_a_killed_worker_takes_its_play_with_it_and_another_one_goes_on(yard, ma
     until(lambda: not list((yard.directory / "attempts").iterdir()))
 
 
+def stop(worker):
+    """Not in the middle of a transaction: SQLite would let nobody else write."""
+    worker.send_signal(signal.SIGSTOP)
+    if connection.vendor == "sqlite":
+        with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=0.2)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                worker.send_signal(signal.SIGCONT)
+                time.sleep(0.05)
+                stop(worker)
+
+
+@pytest.mark.parametrize("containment", ["auto", "off"])
+def test_the_play_of_a_stopped_worker_is_dead_before_another_one_starts(yard, machine, containment):
+    """Stopped is not dead: its play would go on, its thread that watches the lease would not."""
+    machine.environment["MERGEYARD_CONTAINMENT"] = containment
+    machine.environment |= {"MERGEYARD_TEST_RENEW_WITHIN_SECONDS": "4", "MERGEYARD_TEST_LEASE_SECONDS": "9"}
+    stopped = machine.start("worker")
+    yard.merge({box("slow"): document("Box", trouble="slow 50")})
+    until(yard.sleepers)
+    stop(stopped)
+    until(lambda: not yard.sleepers(), within=8)
+    assert not yard.processes("attempts")
+    assert [run.state for run in Run.objects.all()] == ["running"]
+    machine.start("worker")
+    until(yard.sleepers)
+    stopped.send_signal(signal.SIGCONT)
+    until(lambda: "Nothing of it is recorded" in (yard.directory / "log").read_text())
+    assert [run.state for run in Run.objects.order_by("number")] == ["interrupted", "running"]
+    assert states() == ["running"]
+    assert yard.sleepers()
+
+
 def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 50")})
-    until(lambda: processes(b"61.25"))
+    until(yard.sleepers)
     worker.send_signal(signal.SIGTERM)
     time.sleep(1.2)  # the queue's worker takes a second signal within a second for an echo of the first
     worker.send_signal(signal.SIGTERM)
     worker.wait(timeout=20)
-    assert not processes(b"61.25")
+    assert not yard.sleepers()
     assert Run.objects.latest("pk").state == "interrupted"
     assert WorkItem.objects.get().state in ("waiting", "queued")
 
@@ -114,7 +149,7 @@ def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
 def test_a_queue_that_dies_in_the_middle_of_a_run_loses_nothing(yard, machine, own_queue):
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 3")})
-    until(lambda: processes(b"61.25"))
+    until(yard.sleepers)
     own_queue.stop()
     until(lambda: states() == ["succeeded"])
     yard.merge({box("later"): document("Box")})

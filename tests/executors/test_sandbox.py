@@ -15,16 +15,6 @@ from executors.models import Run, WorkItem
 from tests.executors.conftest import box, document
 
 
-def processes(command):
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            found += [entry.name] if command in (entry / "cmdline").read_bytes() else []
-        except OSError:
-            continue
-    return found
-
-
 def test_a_play_sees_nothing_of_the_worker(yard, monkeypatch):
     monkeypatch.setenv("MERGEYARD_SECRET_CANARY", "canary-of-the-worker")
     yard.roll_out({box("spy"): document("Box", trouble=f"spy {Path.home()}")})
@@ -57,7 +47,7 @@ def test_a_running_item_is_cancelled_and_nothing_of_it_lives_on(yard, settings, 
     def cancel_soon():
         from django.db import connection
 
-        while not processes(b"61.25"):
+        while not yard.sleepers():
             time.sleep(0.05)
         cancel(WorkItem.objects.get(), yard.user("olga"))
         connection.close()
@@ -70,7 +60,7 @@ def test_a_running_item_is_cancelled_and_nothing_of_it_lives_on(yard, settings, 
     assert time.monotonic() - begun < 50
     item = WorkItem.objects.get()
     assert (item.state, Run.objects.get().state) == ("cancelled", "cancelled")
-    assert processes(b"61.25") == []
+    assert yard.sleepers() == []
 
 
 def test_the_sweeper_wipes_what_dead_workers_left_and_nothing_else(tmp_path):

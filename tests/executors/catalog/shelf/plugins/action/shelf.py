@@ -52,7 +52,8 @@ class ActionModule(ActionBase):
 
     def trouble(self, trouble, detail, resource):
         if trouble == "slow":
-            subprocess.Popen(["sleep", "61.25"], start_new_session=True)
+            named = f"{self.shelf}/sleep"  # so that a test finds its own
+            subprocess.Popen([named, "61.25"], executable="/bin/sleep", start_new_session=True)
             self.send(event="nonsense")
             time.sleep(float(detail))
         elif trouble == "die":
