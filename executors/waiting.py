@@ -38,9 +38,9 @@ def waits_of(item: WorkItem) -> tuple[Wait, ...]:
 
 
 def why_waiting(item: WorkItem) -> str:
-    """The first of these as one sentence; of what does not wait, the reason of its state."""
+    """The first of these as a text; of what does not wait, the reason of its state."""
     waits = waits_of(item)
-    return waits[0].why if waits else item.reason
+    return f"{waits[0].why} {waits[0].unblock}".strip() if waits else item.reason
 
 
 def work_for(resource: Resource) -> WorkItem | None:

@@ -57,8 +57,8 @@ def test_an_item_that_is_stuck_is_named_with_its_cause_and_holds_up_no_start(rol
     an_item(rollout, "edge", ItemState.WAITING, zone="moon")
     an_item(rollout, "kafka", ItemState.SUCCEEDED)
     assert wait() == (
-        "0 of 0 resources so far. The rest goes on when it can: edge: No workers are configured for the zone moon: the "
-        "platform team adds it to MERGEYARD_ZONES.",
+        "0 of 0 resources so far. The rest goes on when it can: edge: No workers are configured for zone moon. The "
+        "platform team adds moon to MERGEYARD_ZONES and starts one there: manage.py worker --zone moon.",
         40,
     )
 

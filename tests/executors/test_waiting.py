@@ -47,7 +47,7 @@ def test_an_item_names_what_it_waits_for(items, connected):
         f"It waits for shelf-a of rollout {first.rollout_id}, which is queued. It goes on when that has ended."
     ]
     assert [wait.item for wait in waits_of(later)] == [first]
-    assert why_waiting(second) == "It waits for shelf-a in wave 1, which is queued."
+    assert why_waiting(second) == said(second)[0]
     second.state, second.reason = "succeeded", "Changed 1 of 1 resources."
     assert why_waiting(second) == "Changed 1 of 1 resources."
 
