@@ -4,6 +4,7 @@ Leases are measured by the database's clock alone. Every later write of a run ca
 WHERE, so a worker that was taken over can record nothing. It must not know documents, Ansible or the queue.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from django.utils import timezone
 from changes.declarations import DEFAULT_ZONE
 from changes.models import Transition, User
 from executors import events
-from executors.models import ItemNeed, ItemResource, Resource, Rollout, Run, WorkItem
+from executors.models import Event, ItemNeed, ItemResource, Resource, Rollout, Run, WorkItem
 from executors.states import (
     ITEM_FINAL,
     ITEM_MOVES,
@@ -202,10 +203,12 @@ def expired() -> models.QuerySet[WorkItem]:
     return WorkItem.objects.filter(state=ItemState.RUNNING, lease_until__lt=Now())
 
 
-def interrupt(item: WorkItem, *, why: str, where: Q, counted: bool = True) -> ItemState | None:
+def interrupt(
+    item: WorkItem, *, why: str, where: Q, counted: bool = True, left: Sequence[Event] = ()
+) -> ItemState | None:
     """End an item's open run without a result; None, and nothing changed, if `where` does not hold any more.
 
-    Not counted is an attempt that was given back on purpose.
+    Not counted is an attempt that was given back on purpose. `left`: events of the run that its worker did not store.
     """
     if not counted:
         item.attempts -= 1
@@ -220,4 +223,5 @@ def interrupt(item: WorkItem, *, why: str, where: Q, counted: bool = True) -> It
             return None
         for run in item.runs.filter(fence=item.fence, state__in=RUN_OPEN):
             move_if(run, RunState.INTERRUPTED, where=Q(), why=why, who=who, error=why)
+            events.keep(run, left)
     return after

@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +28,9 @@ HINTS = "mergeyard:hints"
 MAX_LINE = 20_000
 STREAM_LENGTH = 20_000
 STREAM_SECONDS = 86_400
+SORTS = ("line", "task", "resource", "note")
 BULK = 100
+LOOK = 1000  # entries of a stream that are read at once
 BULK_SECONDS = 0.5
 MAX_HELD = 20_000  # events held in memory while the database is slow; then the play has to wait
 REDIS_PAUSE = 5.0
@@ -207,6 +210,53 @@ class EventWriter:
         with self._lock:
             del self._unstored[: len(batch)]
             self._room.set()
+
+
+def stored(run_id: int) -> int:
+    """The number of the last event in the database."""
+    return Event.objects.filter(run_id=run_id).order_by("-number").values_list("number", flat=True).first() or 0
+
+
+def left_in_stream(run: Run) -> list[Event]:
+    """What of a run reached the stream and not the database, up to the first gap. Without a queue it is nothing."""
+    found, number = list[Event](), stored(run.pk)
+    try:
+        while True:
+            entries = queues.redis().xrange(stream_of(run.pk), min=f"{number + 1}-0", count=LOOK)
+            for _, fields in entries:
+                event = _from_entry(run.pk, number + 1, fields)
+                if event is None:
+                    return found
+                found.append(event)
+                number += 1
+            if len(entries) < LOOK:
+                return found
+    except queues.Errors as error:
+        log.warning("The stream of run %s was not looked at: %s", run.pk, error)
+        return found
+
+
+def keep(run: Run, left: Sequence[Event]) -> None:
+    """Store what was left in the stream of a run that has just been ended; in the transaction that ended it."""
+    last = stored(run.pk)
+    rows = [event for event in left if event.number > last]
+    if rows:
+        Event.objects.bulk_create(rows, batch_size=BULK)
+        Run.objects.filter(pk=run.pk).update(events=rows[-1].number)
+
+
+def _from_entry(run_id: int, number: int, fields: dict[bytes, bytes]) -> Event | None:
+    """The event with that number. Others can write to Redis too, so nothing of an entry's form is believed."""
+    try:
+        entry = json.loads(fields[b"e"])
+        at = datetime.fromisoformat(entry["at"])
+        if (entry["run"], entry["number"]) != (run_id, number) or entry["sort"] not in SORTS or at.tzinfo is None:
+            return None
+        task, text = clean(entry["task"])[:200], clean(entry["text"])[: 2 * MAX_LINE]
+        data = clean_data(entry["data"])
+        return Event(run_id=run_id, number=number, sort=entry["sort"], task=task, text=text, data=data, at=at)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def as_entry(event: Event) -> dict[str, Any]:

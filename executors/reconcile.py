@@ -16,9 +16,10 @@ from executors import queues
 from executors.ansible.attempt import sweep
 from executors.claim import expired, free, interrupt, move_if, ready
 from executors.discovery import HistoryRewritten, discover
+from executors.events import left_in_stream
 from executors.models import Cursor, WorkItem
 from executors.results import skip_dependents
-from executors.states import ItemState
+from executors.states import RUN_OPEN, ItemState
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +68,18 @@ def discover_commits() -> bool:
 
 
 def take_over() -> bool:
-    """End runs whose lease has run out, by the database's clock, and let their items be tried again."""
+    """End runs whose lease has run out, by the database's clock, and let their items be tried again.
+
+    What their workers printed and did not store is kept, as far as the stream has it.
+    """
     why = LOST.format(seconds=settings.MERGEYARD_LEASE_SECONDS)
     taken = False
     for item in expired().select_related("rollout__commit"):
+        runs = item.runs.filter(fence=item.fence, state__in=RUN_OPEN)
+        left = [event for run in runs for event in left_in_stream(run)]
         with transaction.atomic():
             still = Q(pk__in=expired().filter(pk=item.pk).values("pk"), lease_until=item.lease_until)
-            after = interrupt(item, why=why, where=still)
+            after = interrupt(item, why=why, where=still, left=left)
             if after in (ItemState.PARKED, ItemState.CANCELLED):
                 skip_dependents(item)
         taken = taken or after is not None

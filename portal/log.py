@@ -14,6 +14,7 @@ from typing import TypedDict
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from executors.events import stored
 from executors.models import Event, Run
 from portal.ansi import Part, parts, plain
 
@@ -151,11 +152,6 @@ class Page:
     @property
     def has_later(self) -> bool:
         return self.last < self.stored
-
-
-def stored(run_id: int) -> int:
-    """The number of the last event in the database."""
-    return Event.objects.filter(run_id=run_id).order_by("-number").values_list("number", flat=True).first() or 0
 
 
 def page(run: Run, *, before: int = 0, after: int = 0, line: int = 0, size: int = PAGE) -> Page:

@@ -12,6 +12,7 @@ from statistics import median
 from django.utils import timezone
 
 from changes.models import ChangeRequest, User
+from executors.events import stored
 from executors.models import ItemResource, Rollout, Run, WorkItem
 from executors.rights import act_rights, read_rights
 from executors.states import (
@@ -212,7 +213,7 @@ def _positions(cells: list[Cell], detail: Detail | None) -> str:
     have: dict[int, int] = {}
     for cell in cells:
         if cell.run is not None and cell.may_see:
-            have[cell.run.pk] = log.stored(cell.run.pk)
+            have[cell.run.pk] = stored(cell.run.pk)
     if detail is not None and detail.run is not None and detail.log is not None:
         have[detail.run.pk] = detail.log.stored
     return ",".join(f"{run}:{number}" for run, number in have.items())
@@ -224,7 +225,7 @@ def detail_of(cell: Cell, *, run: int = 0, keep: int = 0) -> Detail:
     rows = list(cell.item.resources.all()[: MAX_RESOURCES + 1])
     shown = None
     if chosen is not None and cell.may_see:
-        shown = log.page(chosen) if chosen.pk != keep else log.Page([], 0, 0, log.stored(chosen.pk))
+        shown = log.page(chosen) if chosen.pk != keep else log.Page([], 0, 0, stored(chosen.pk))
     return Detail(
         cell=cell,
         run=chosen,

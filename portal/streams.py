@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from executors.events import stored
 from executors.models import Event, WorkItem
 from portal import log
 
@@ -188,7 +189,7 @@ class Hub:
         """From now on the run's lines are offered to the watcher; what came before, it must read itself."""
         self._runs.setdefault(run, set()).add(watcher)
         if run not in self._positions:
-            end = max(await in_thread(log.stored, run), await self._redis_end(run))
+            end = max(await in_thread(stored, run), await self._redis_end(run))
             if run in self._runs:
                 self._positions.setdefault(run, end)
         watcher.known[run] = max(watcher.known.get(run, 0), self._positions.get(run, 0))

@@ -22,9 +22,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from changes.models import User
+from executors.events import stored
 from executors.models import Rollout
 from executors.rights import read_rights
-from portal import log
 from portal.streams import Hub, Watcher, hub, in_thread
 
 HEARTBEAT = 15.0
@@ -173,7 +173,7 @@ async def _admit(sources: Iterable[Source], watcher: Watcher, reader: Hub) -> se
         if source.run in watcher.known or not (source.latest or source.run in watcher.have):
             continue
         if source.closed:
-            watcher.known[source.run] = await in_thread(log.stored, source.run)
+            watcher.known[source.run] = await in_thread(stored, source.run)
         else:
             await reader.watch(watcher, source.run)
     return closed

@@ -1,15 +1,18 @@
 """One worker at a time: claims, leases, fences, take-over."""
 
+import json
 import threading
 from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from changes.models import Transition
-from executors.claim import claim, renew
-from executors.events import EventWriter, Stale
+from executors import queues
+from executors.claim import claim, interrupt, renew
+from executors.events import EventWriter, Stale, as_entry, left_in_stream, stream_of
 from executors.models import Event, Run, WorkItem
 from executors.reconcile import reconcile, take_over
 from executors.results import End, Result, finish
@@ -72,6 +75,66 @@ def test_an_item_is_taken_over_only_after_its_lease(waiting):
     assert (item.state, item.reason) == ("waiting", "Its worker was not heard of for 30 seconds.")
     assert Run.objects.get().state == "interrupted"
     assert not take_over()
+
+
+def printed(of, *numbers, **fields):
+    """Lines of a run that reached the stream; its worker died before it stored them."""
+    for number in numbers:
+        event = Event(run=of, number=number, sort="line", task="Put", text=f"line {number}", at=timezone.now())
+        entry = as_entry(event) | fields
+        queues.redis().xadd(stream_of(of.pk), {"e": json.dumps(entry)}, id=f"{number}-0")
+
+
+def numbers(run):
+    return list(Event.objects.filter(run=run).order_by("number").values_list("number", flat=True))
+
+
+def test_what_a_dead_worker_printed_and_did_not_store_is_kept_up_to_the_first_gap(waiting):
+    claimed = claim("shelf-a", worker="w")
+    for number in (1, 2):
+        Event.objects.create(run=claimed.run, number=number, sort="line", text=f"line {number}", at=timezone.now())
+    printed(claimed.run, *range(1, 2500), *range(2502, 2510))
+    lose(claimed.item)
+    assert take_over()
+    assert numbers(claimed.run) == list(range(1, 2500))
+    run = Run.objects.get()
+    assert (run.state, run.events) == ("interrupted", 2499)
+    assert Event.objects.get(run=run, number=2499).text == "line 2499"
+
+
+def test_without_a_queue_a_dead_workers_run_is_ended_all_the_same(waiting, settings):
+    claimed = claim("shelf-a", worker="w")
+    printed(claimed.run, 1)
+    lose(claimed.item)
+    settings.MERGEYARD_REDIS_URL = "unix:///nonexistent/queue.sock"
+    assert take_over()
+    assert (WorkItem.objects.get().state, numbers(claimed.run)) == ("waiting", [])
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"sort": "markup is more than ten letters"}, {"number": 7}, {"run": 999}, {"at": "2026-11-30T10:00:00"},
+        {"at": "soon"}, {"text": None}, {"task": 5},
+    ],
+)  # fmt: skip
+def test_what_is_no_event_of_the_run_is_not_kept(waiting, forged):
+    claimed = claim("shelf-a", worker="w")
+    printed(claimed.run, 1, text="\x1b[2Jclear")
+    printed(claimed.run, 2, **forged)
+    printed(claimed.run, 3)
+    lose(claimed.item)
+    assert take_over()
+    assert [(event.number, event.text) for event in Event.objects.all()] == [(1, "clear")]
+
+
+def test_a_worker_that_was_only_slow_keeps_its_own_events(waiting):
+    """Its lease had run out when the stream was read, and was renewed before the run could be ended."""
+    claimed = claim("shelf-a", worker="w")
+    printed(claimed.run, 1)
+    left = left_in_stream(claimed.run)
+    assert interrupt(claimed.item, why="Too late.", where=Q(pk=0), left=left) is None
+    assert numbers(claimed.run) == []
 
 
 def test_a_stale_worker_can_record_nothing(waiting):
