@@ -80,10 +80,9 @@ def read_note(note: Path) -> Push | None:
     return Push(note, data["pusher"], tuple((ref, old, new) for ref, old, new in data["refs"]))
 
 
-def pushes(repository: Repository) -> list[Push]:
-    """Pushes that are under way, or whose web process died before it recorded them; oldest first."""
-    notes = sorted((repository.path / NOTES).glob("*.json"), key=lambda note: note.name)
-    return [push for push in map(read_note, notes) if push is not None]
+def notes(repository: Repository) -> list[Path]:
+    """Of pushes that are under way, or whose web process died before it recorded them; oldest first."""
+    return sorted((repository.path / NOTES).glob("*.json"), key=lambda note: note.name)
 
 
 @contextmanager

@@ -5,11 +5,12 @@ Owns how a push becomes, or updates, a change request. What a push may bring was
 
 import logging
 from contextlib import suppress
+from pathlib import Path
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from changes.forges.builtin import Push, pushes, ref_of
+from changes.forges.builtin import Push, notes, read_note, ref_of
 from changes.models import ChangeRequest, Edit, PlanRow, User
 from changes.repository import HEADS, CommitInfo, Conflict, RefMoved, Repository, state
 from changes.repository.objects import ZERO
@@ -181,12 +182,22 @@ def catch_up() -> bool:
 
 
 def _record_noted_pushes(repository: Repository) -> bool:
+    """One that cannot be recorded does not keep the others from it; it is tried again."""
     worked = False
-    for push in pushes(repository):
-        if record_push(push) or push.is_old:
-            push.note.unlink(missing_ok=True)
-            worked = True
+    for note in notes(repository):
+        try:
+            worked = _record_noted(note) or worked
+        except Exception:
+            log.exception("The push noted in %s could not be recorded; it is tried again", note.name)
     return worked
+
+
+def _record_noted(note: Path) -> bool:
+    push = read_note(note)
+    if push is None or not (record_push(push) or push.is_old):
+        return False
+    note.unlink(missing_ok=True)
+    return True
 
 
 def record_push(push: Push) -> list[ChangeRequest]:

@@ -114,6 +114,24 @@ def test_a_push_that_nobody_could_record_is_recorded_later(office, push):
     assert not note.exists()
 
 
+NONSENSE = json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), "0" * 40, "nonsense"]]})
+
+
+@pytest.mark.parametrize("broken", ["no JSON", '{"pusher": "rita"}', NONSENSE])
+def test_a_push_that_cannot_be_recorded_keeps_no_other_one_from_it(office, push, caplog, broken):
+    _ = office.rita
+    old, new = push({REFUNDS: box(5)})
+    written = [broken, json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), old or "0" * 40, new]]})]
+    for text in written:
+        with builtin.push_by(office.repository, "rita", refused={}) as (note, _environment):
+            note.write_text(text)
+    workflow.catch_up()
+    assert ChangeRequest.objects.get(branch=BRANCH).head == new
+    kept = [note.read_text() for note in builtin.notes(office.repository)]
+    assert kept == [broken]
+    assert "could not be recorded" in caplog.text
+
+
 def test_a_push_under_way_is_left_alone(office):
     with builtin.push_by(office.repository, "rita", refused={}) as (note, _environment):
         note.write_text(json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), "0" * 40, "1" * 40]]}))
