@@ -1,9 +1,12 @@
 """What the conformance suite knows of the catalogue: folders, schemas, examples. No kind is named here."""
 
 import copy
-import importlib
+import functools
+import importlib.util
 import itertools
+import os
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -13,7 +16,9 @@ PLAYBOOKS = ROOT / "playbooks"
 SYSTEM = "conformance"
 numbers = itertools.count(1)
 
-TYPES = sorted(file.parent.name for file in PLAYBOOKS.glob("*/system.yml"))
+ROOTS = [PLAYBOOKS, *map(Path, filter(None, os.environ.get("MERGEYARD_CATALOG", "").split(",")))]
+FOLDERS = {file.parent.name: file.parent for root in ROOTS for file in root.glob("*/system.yml")}
+TYPES = sorted(FOLDERS)
 
 
 class Loader(yaml.SafeLoader):
@@ -32,18 +37,24 @@ def load(file):
 
 
 def system_of(type_name):
-    return load(PLAYBOOKS / type_name / "system.yml")
+    return load(FOLDERS[type_name] / "system.yml")
 
 
 def kind_of(type_name, kind):
-    return load(PLAYBOOKS / type_name / "kinds" / f"{kind}.yml")
+    return load(FOLDERS[type_name] / "kinds" / f"{kind}.yml")
 
 
 KINDS = [(type_name, kind) for type_name in TYPES for kind in system_of(type_name)["kinds"]]
 
 
+@functools.cache
 def server_of(type_name):
-    return importlib.import_module(f"playbooks.{type_name}.testbed")
+    """The type's test bed, wherever its folder lies."""
+    spec = importlib.util.spec_from_file_location(f"testbed_of_{type_name}", FOLDERS[type_name] / "testbed.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def start_of(type_name, server=""):

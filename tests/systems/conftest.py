@@ -12,7 +12,7 @@ import pytest
 
 from playbooks.servers import MissingTool
 from tests.conftest import not_tested
-from tests.systems.catalogue import PLAYBOOKS, SYSTEM, Kind, server_of, start_of, system_of
+from tests.systems.catalogue import FOLDERS, PLAYBOOKS, SYSTEM, Kind, server_of, start_of, system_of
 from tests.systems.table import can_have_everything, table
 
 
@@ -122,7 +122,7 @@ class Stage:
         binaries = Path(sys.executable).parent
         command = [str(binaries / "ansible-playbook"), "-i", str(attempt / "inventory")]
         command += ["-e", json.dumps({"mergeyard_dir": str(attempt)}), *(["--check"] if check else []), *cold]
-        command = [*(wrap(attempt) if wrap else []), *command, str(PLAYBOOKS / self.type / f"{book}.yml")]
+        command = [*(wrap(attempt) if wrap else []), *command, str(FOLDERS[self.type] / f"{book}.yml")]
         reader = EventReader(attempt / "events")
         try:
             if wrap or cold:
@@ -160,7 +160,7 @@ class Stage:
             self.warm.communicate()
 
     def environment(self, attempt, binaries):
-        folder = PLAYBOOKS / self.type
+        folder = FOLDERS[self.type]
         return {
             "PATH": f"{binaries}:/usr/bin:/bin",
             "HOME": str(attempt),
@@ -236,5 +236,7 @@ def pytest_sessionfinish(session):
     """Where everything can be had, nothing may stay untested."""
     if target := os.environ.get("CONFORMANCE_TABLE"):
         Path(target).write_text(table.text())
+    if (target := os.environ.get("CONFORMANCE_SUMMARY")) and table.outcomes:
+        Path(target).write_text(f"{table.summary()}\n")
     if table.count("skipped") and can_have_everything() and session.exitstatus == 0:
         session.exitstatus = 1

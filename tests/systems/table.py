@@ -30,9 +30,8 @@ class Table:
 
     def summary(self):
         kinds = {kind for kind, _ in self.outcomes}
-        properties = {title for _, title in self.outcomes}
         return (
-            f"kinds {len(kinds)}, properties {len(properties)}, failed {self.count('failed')}, "
+            f"kinds {len(kinds)}, properties {len(self.outcomes)}, failed {self.count('failed')}, "
             f"not tested {self.count('skipped')}"
         )
 

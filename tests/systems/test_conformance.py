@@ -409,18 +409,18 @@ def test_a_system_that_is_down_is_said_in_one_sentence_and_soon(stages, type_nam
 
 @every_server
 def test_servers_end_with_the_process_that_wanted_them_even_if_it_is_killed(stages, type_name, server, tmp_path):
-    stages(type_name, server)
+    stage = stages(type_name, server)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         testbed = start_of(type_name, server)(tmp_path / "server")
-        os.write(writing, " ".join(map(str, testbed.processes)).encode())
+        os.write(writing, f"{' '.join(map(str, testbed.processes))}\n".encode())
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     processes = [Path("/proc", pid) for pid in os.read(reading, 1000).decode().split()]
     os.close(reading)
     os.close(writing)
-    assert processes
+    assert len(processes) == len(stage.testbed.processes)
     limit = time.monotonic() + 15
     while any(alive(process) for process in processes) and time.monotonic() < limit:
         time.sleep(0.05)

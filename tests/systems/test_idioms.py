@@ -7,7 +7,19 @@ import pytest
 import yaml
 
 from executors.ansible.idioms import plugin_problems, problems_of
-from tests.systems.catalogue import KINDS, PLAYBOOKS, ROOT, TYPES, Kind, load, server_of, system_of, with_defaults
+from tests.systems.catalogue import (
+    FOLDERS,
+    KINDS,
+    PLAYBOOKS,
+    ROOT,
+    ROOTS,
+    TYPES,
+    Kind,
+    load,
+    server_of,
+    system_of,
+    with_defaults,
+)
 
 SYSTEM_KEYS = {"title", "icon", "summary", "connection", "secrets", "kinds"}
 KIND_KEYS = {
@@ -30,7 +42,7 @@ every_type = pytest.mark.parametrize("type_name", TYPES)
 
 
 def books():
-    return sorted(file for name in ("apply", "discover") for file in PLAYBOOKS.glob(f"*/{name}.yml"))
+    return sorted(file for name in ("apply", "discover") for root in ROOTS for file in root.glob(f"*/{name}.yml"))
 
 
 @pytest.mark.parametrize("book", books(), ids=lambda book: f"{book.parent.name}-{book.stem}")
@@ -152,7 +164,7 @@ def test_no_hostile_text_fits_a_schema(kind):
 @every_type
 def test_a_systems_file_is_complete_and_its_kinds_are_there(type_name):
     system = system_of(type_name)
-    folder = PLAYBOOKS / type_name
+    folder = FOLDERS[type_name]
     assert {*system} == SYSTEM_KEYS
     jsonschema_rs.meta.validate(system["connection"])
     assert system["connection"]["additionalProperties"] is False

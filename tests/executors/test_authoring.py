@@ -1,0 +1,81 @@
+"""A new system type's folder passes as it is made, and whatever an author breaks in it is named with its file."""
+
+import io
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from executors import authoring
+from executors.ansible.sandbox import SHARED
+
+SKELETON = SHARED / "skeleton"
+
+
+@pytest.fixture
+def made(tmp_path):
+    authoring.new_type(SKELETON, tmp_path, "shop", "ShopShelf")
+    return tmp_path / "shop"
+
+
+def test_a_new_type_has_every_part_and_nothing_wrong(made):
+    assert list(authoring.problems([made.parent])) == []
+    files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+    assert {"system.yml", "apply.yml", "discover.yml", "testbed.py", "kinds/ShopShelf.yml"} < files
+    assert "skeleton" not in "".join((made / name).read_text() for name in files).lower()
+
+
+@pytest.mark.parametrize(
+    ("type_name", "kind", "told"),
+    [
+        ("../shop", "Shelf", "'../shop' cannot be the name of a system type"),
+        ("Shop", "Shelf", "'Shop' cannot be the name of a system type"),
+        ("shop", "shelf", "'shelf' cannot be the name of a kind"),
+        ("shop", "", "'' cannot be the name of a kind"),
+    ],
+)
+def test_names_that_the_catalogue_would_refuse_make_nothing(tmp_path, type_name, kind, told):
+    with pytest.raises(authoring.Refused, match=told.replace(".", r"\.")):
+        authoring.new_type(SKELETON, tmp_path, type_name, kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_not_touched(made):
+    before = (made / "apply.yml").read_text()
+    with pytest.raises(authoring.Refused, match="is there already"):
+        authoring.new_type(SKELETON, made.parent, "shop", "ShopTill")
+    assert (made / "apply.yml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("kinds/ShopShelf.yml", "minimum: 1", "minimum: one", "kinds/ShopShelf.yml"),
+        ("kinds/ShopShelf.yml", "size: 20", "size: 5000", "at most 1000"),
+        ("system.yml", "[ShopShelf]", "[ShopShelf, ShopTill]", "There is no file kinds/ShopTill.yml"),
+        ("apply.yml", "gather_facts: false", "gather_facts: true", "gather_facts is not false"),
+        ("apply.yml", "state: replaced", "state: \"{{ lookup('pipe', 'x') }}\"", "a lookup other than"),
+        ("plugins/modules/shop_shelf.py", "json.loads(", "eval(", "eval()"),
+    ],
+)
+def test_what_an_author_breaks_is_named_with_its_file(made, file, old, new, told):
+    path = made / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    found = list(authoring.problems([made.parent]))
+    assert any(told in problem and file in problem for problem in found), found
+
+
+def test_a_part_that_is_missing_is_named(made):
+    (made / "testbed.py").unlink()
+    assert list(authoring.problems([made.parent])) == [f"{made / 'testbed.py'}: This file is missing."]
+
+
+def test_the_command_makes_a_folder_and_checks_it_with_ansible_lint(tmp_path):
+    call_command("catalog", "new", "shop/ShopShelf", "--into", str(tmp_path), stdout=io.StringIO())
+    said = io.StringIO()
+    call_command("catalog", "check", str(tmp_path), stdout=said)
+    assert said.getvalue() == "1 system type, nothing wrong.\n"
+    book = tmp_path / "shop" / "apply.yml"
+    book.write_text(book.read_text().replace("ignore_errors: true\n", "ignore_errors: yes\n", 1))
+    with pytest.raises(CommandError, match=r"apply\.yml.*truthy"):
+        call_command("catalog", "check", str(tmp_path), stdout=said)
