@@ -89,9 +89,9 @@ def resource(request: HttpRequest, team: str, system: str, kind: str, name: str)
 
 
 def _standing(path: str) -> Resource | None:
-    """The row of the path that is still wanted, else the latest one."""
+    """The row of what the path describes now; else of what it described, and that is still to be deleted, or was."""
     rows = Resource.objects.filter(path=path).select_related("commit", "applied_commit", "last_run")
-    return max(rows, key=lambda row: (row.sync != SyncState.DELETED, row.changed_at), default=None)
+    return max(rows, key=lambda row: (row.blob != "", row.sync != SyncState.DELETED, row.changed_at), default=None)
 
 
 def _text(rules: Snapshot, path: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from executors.models import WorkItem
+from executors.models import Resource, WorkItem
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 
@@ -94,6 +94,42 @@ def test_pages_of_the_history_join_without_gap_or_double(office, reader, monkeyp
     assert seen == [f"Number {number}" for number in (4, 3, 2, 1, 0)]
     back = client.get("/history/" + last.context["page"].newer)
     assert [row["request"].title for row in back.context["rows"]] == ["Number 2", "Number 1"]
+
+
+def test_pages_of_the_resources_join_although_two_things_had_the_same_path(office, reader, monkeypatch):
+    """A document that names another thing leaves two rows of one path until the old thing is deleted."""
+    monkeypatch.setattr("portal.views.resources.PAGE", 2)
+    paths = [ORDERS, ORDERS, ORDERS, REFUNDS, ORDERS, REFUNDS, "resources/payments/shelf-prod/Box/a.yml"]
+    for number, path in enumerate(paths):
+        _, team, system, kind, name = path.removesuffix(".yml").split("/")
+        row = {"team": team, "system": system, "kind": kind, "name": name}
+        Resource.objects.create(path=path, identity=f'{{"name":"{number}"}}', **row)
+    client, url, seen = reader("sam"), "/resources/?team=payments", []
+    while url:
+        page = client.get(url).context["page"]
+        seen.append([row.pk for row in page.rows])
+        last, url = page, "/resources/" + page.older if page.older else ""
+    assert [pk for pks in seen for pk in pks] == [row.pk for row in Resource.objects.order_by("path", "pk")]
+    assert [len(pks) for pks in seen] == [2, 2, 2, 1]
+    for before in seen[-2::-1]:
+        last = client.get("/resources/" + last.newer).context["page"]
+        assert [row.pk for row in last.rows] == before
+    assert last.newer == ""
+
+
+@pytest.mark.parametrize("key", ["x", "-1", "7", "7 ", "\0", "99999999999999999999 a", "٣ a", " a"])
+def test_a_place_in_the_list_that_is_none_is_its_beginning(office, reader, work, key):
+    work()
+    for name in ("from", "back"):
+        assert len(reader("sam").get("/resources/", {name: key}).context["page"].rows) == 1
+
+
+def test_a_resource_stands_where_what_it_describes_now_does(office, reader, work):
+    work()
+    gone = {"team": "payments", "system": "shelf-test", "kind": "Box", "name": "orders", "path": ORDERS}
+    Resource.objects.create(identity='{"name":"former"}', sync="failed", **gone)
+    answer = reader("sam").get("/resources/payments/shelf-test/Box/orders/")
+    assert answer.context["standing"].sync == "synced"
 
 
 def test_the_history_costs_the_same_number_of_queries_however_long(office, reader):
