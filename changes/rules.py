@@ -3,8 +3,8 @@
 Owns which declarations (teams, systems, policies, mergeyard.yml) nobody approved. The rows of merges say which commits
 are ours. A later merge of ours that changes such a file covers it, and so does taking it back to what was approved.
 
-The walk goes back from a commit of main to where everything was approved. That is no further than the last merge of
-ours that changed a document: such a merge is refused while a declaration is unapproved (`changes.review`).
+The walk goes back from a commit of main to where everything was approved. That is no further than the last change
+request that changed a document: its merge is refused while a declaration is unapproved (`changes.review`).
 """
 
 import threading
@@ -72,7 +72,7 @@ def _unapproved(repository: Repository, main: str) -> dict[str, Unapproved]:
             break  # where `init` began
         changes = repository.diff(parent, at)
         declared = {path: old for path, (old, _) in changes.items() if is_declaration(path)}
-        if merge is not None and len(declared) < len(changes):
+        if merge is not None and merge.change_request_id and len(declared) < len(changes):
             break
         if merge is not None:
             approved |= declared.keys()

@@ -68,7 +68,7 @@ def initialise(path: Path, files: Mapping[str, bytes], *, message: str = "Begin 
 def adopt(path: Path, *, since: str | None = None) -> str:
     """Look over an existing repository; the commit to begin at: `since`, a commit of main, or its head.
 
-    Commits of main up to the head were made by hand, and whoever runs this vouches for them.
+    Commits of main after it were made by hand, and whoever runs this vouches for them; the first time for it, too.
     """
     repository = Repository(path)
     try:
@@ -78,7 +78,8 @@ def adopt(path: Path, *, since: str | None = None) -> str:
     except RepositoryError as problem:
         raise SetupRefused(str(problem)) from problem
     verify(repository, head)
-    for parent, commit in pairwise(["", begin, *later]):
+    known = MergeIntent.objects.filter(base="").exclude(state=IntentState.DROPPED).exists()
+    for parent, commit in pairwise([begin, *later] if known else ["", begin, *later]):
         MergeIntent.objects.get_or_create(
             commit=commit, defaults={"base": parent, "head": commit, "state": IntentState.DONE}
         )

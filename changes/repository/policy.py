@@ -1,8 +1,8 @@
-"""What a push may bring: which refs, which paths, which file modes, how much.
+"""What a push may bring: which refs, which paths, which file modes, how much, and no plain value of a secret.
 
-Owns the object policy; run as a script it is git's pre-receive hook (standard library only, no Django, no database) and
-looks at the pushed objects while they are still in quarantine. Whether a document makes sense is not asked here: that
-shows on the change request's page.
+Owns the object policy; run as a script it is git's pre-receive hook (no Django, no database) and looks at the pushed
+objects while they are still in quarantine. Whether a document makes sense is not asked here: that shows on the change
+request's page.
 """
 
 import json
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 MAX_FILE_BYTES = 1_000_000
 MAX_CHANGED_FILES = 20_000
@@ -19,6 +20,7 @@ MAX_COMMITS = 2_000
 MAX_TREE_BYTES = 32_000_000
 MAX_DEPTH = 5
 MAX_PROBLEMS = 10
+WITH_SECRETS = ("resources/", "systems/")
 REGULAR = "100644"
 FOLDER = "040000"
 ZERO = "0" * 40
@@ -91,8 +93,14 @@ def printable(path: bytes) -> str:
     return "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in path)
 
 
+TAKE_OUT = (
+    "Nothing of it was kept. Take it out of every commit that has it, the earlier ones too: git commit --amend, or "
+    "git rebase -i origin/main. Then push again."
+)
+
+
 class Objects:
-    """Trees read one by one through `git cat-file --batch`: nothing is unfolded before it is asked for."""
+    """Objects read one by one through `git cat-file --batch`: nothing is unfolded before it is asked for."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(["git", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -106,17 +114,24 @@ class Objects:
 
     def tree(self, name: str) -> dict[bytes, tuple[str, str]]:
         """The entries of a tree (an id, or `<commit>^{tree}`): name to mode and id. Raises TooLarge."""
+        return dict(_tree_entries(self._read(name, b"tree", MAX_TREE_BYTES)))
+
+    def file(self, blob: str) -> bytes:
+        """The content of a file of allowed size."""
+        return self._read(blob, b"blob", MAX_FILE_BYTES)
+
+    def _read(self, name: str, kind: bytes, limit: int) -> bytes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(name.encode("ascii") + b"\n")
         self._process.stdin.flush()
         header = self._process.stdout.readline().split()
-        if len(header) != 3 or header[1] != b"tree":
-            raise OSError(f"git cat-file: {name} is not a tree")
+        if len(header) != 3 or header[1] != kind:
+            raise OSError(f"git cat-file: {name} is not a {kind.decode()}")
         size = int(header[2])
-        if size > MAX_TREE_BYTES:
+        if size > limit:
             raise TooLarge
-        return dict(_tree_entries(self._process.stdout.read(size + 1)[:size]))
+        return self._process.stdout.read(size + 1)[:size]
 
 
 class TooLarge(Exception):
@@ -169,14 +184,15 @@ def problems_of_push(new: str) -> list[str]:
     try:
         for count, entry in enumerate(pushed_entries(listed), start=1):
             problems += problems_of_entry(entry)
-            paths[entry.blob] = entry.path
+            if not paths.get(entry.blob, "").startswith(WITH_SECRETS):
+                paths[entry.blob] = entry.path
             if count > MAX_CHANGED_FILES:
                 return [*problems, f"The push changes more than {MAX_CHANGED_FILES:,} files: split it."]
             if len(problems) >= MAX_PROBLEMS:
                 return problems
     except TooLarge:
         return [*problems, "A folder of this push has too many files: split it."]
-    return problems + problems_of_sizes(paths)
+    return problems + problems_of_sizes(paths) or problems_of_secrets(paths)
 
 
 def pushed_entries(listed: list[str]) -> Iterator[Entry]:
@@ -193,6 +209,21 @@ def problems_of_sizes(paths: dict[str, str]) -> list[str]:
     for line in checked.splitlines():
         blob, size = line.split(" ", 1)
         problems += problem_of_size(paths[blob], int(size)) if size.isdigit() else [f"{paths[blob]}: is missing."]
+    return problems
+
+
+def problems_of_secrets(paths: dict[str, str]) -> list[str]:
+    """Where a value stands instead of a secret's reference: in git it would stay for ever, for everybody to read."""
+    from changes.plain_secrets import plain_secrets  # with the reader of YAML, which a push without files need not load
+
+    problems: list[str] = []
+    with Objects() as objects:
+        for blob, path in paths.items():
+            problems += map(str, plain_secrets(path, objects.file(blob)))
+            if len(problems) >= MAX_PROBLEMS:
+                break
+    if problems:
+        problems = [*problems[: MAX_PROBLEMS - 1], TAKE_OUT]
     return problems
 
 
@@ -231,4 +262,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parents[2]))  # the interpreter runs isolated and finds nothing of ours
     sys.exit(main())

@@ -9,6 +9,7 @@ from django.utils import timezone
 from changes.catalog import catalog
 from changes.forges.builtin import BRANCH_PREFIX, ref_of
 from changes.models import ChangeRequest, Edit, User
+from changes.plain_secrets import plain_secrets
 from changes.repository import RefMoved, Repository, state
 from changes.repository.policy import REGULAR, Entry, problems_of_entry
 from changes.repository.snapshots import snapshot
@@ -51,6 +52,8 @@ def put_edit(change_request: ChangeRequest, user: User, path: str, text: str, de
         raise Refused(problems[0])
     if len(text.encode()) > MAX_TEXT:
         raise Refused(f"{path}: a file may have at most {MAX_TEXT:,} bytes: split it.")
+    if not delete and (plain := plain_secrets(path, text.encode())) and not _is_on_main(path, text):
+        raise Refused(f"Not saved: {plain[0]}")
     if "\0" in text:
         raise Refused(f"{path}: a text cannot hold the character NUL (U+0000): remove it.")
     known = change_request.edits.filter(path=path).first()
@@ -74,6 +77,11 @@ def put_edit(change_request: ChangeRequest, user: User, path: str, text: str, de
         )
         _has_a_hand_in(change_request, user)
     return edit
+
+
+def _is_on_main(path: str, text: str) -> bool:
+    """What git has already is opened to be mended."""
+    return main_snapshot().files.get(path) == Repository.hash_blob(text.encode())
 
 
 def _has_a_hand_in(change_request: ChangeRequest, user: User) -> None:

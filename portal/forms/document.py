@@ -166,17 +166,6 @@ def refusal(ref: str, prefixes: Sequence[str]) -> str:
     )
 
 
-def secrets_refused(document: Mapping[str, Json], prefixes: Sequence[str]) -> list[tuple[str, str]]:
-    """(path, sentence) for every secret of a document written as YAML that is no allowed reference."""
-    secrets = document.get("secrets")
-    found = []
-    for name, value in secrets.items() if isinstance(secrets, dict) else ():
-        ref, _ = secret_parts(value)
-        if ref and (said := refusal(ref, prefixes)):
-            found.append((f"secrets.{name}.ref", said))
-    return found
-
-
 def sections(kind: FormKind, typed: Mapping[str, Typed], around: Surroundings) -> tuple[Section, ...]:
     """The document's form: what it is, its secrets, and what is rarely needed."""
     drawing = Drawing(

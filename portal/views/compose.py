@@ -4,6 +4,9 @@ The draft in the database is the state of the page. Form and YAML are two ways t
 arrives is stored first and judged afterwards, so that a closed browser loses nothing.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -14,10 +17,12 @@ from changes import workflow
 from changes.documents import MAX_FILE_BYTES, InvalidFile
 from changes.editing import update_text
 from changes.models import ChangeRequest, Edit, StateConflict
+from changes.plain_secrets import no_reference, plain_secrets
 from changes.states import ChangeRequestState
 from portal import access
-from portal.forms.document import read_post, secrets_refused
-from portal.views.desk import Desk, main_text, seen
+from portal.forms.document import read_post
+from portal.forms.document import refusal as refusal_of
+from portal.views.desk import Desk, Said, main_text, parse, seen
 
 VIEWS = ("form", "yaml", "split")
 CURRENT = "draft"  # the session's key of the draft that the catalogue adds to
@@ -84,7 +89,7 @@ def save(request: HttpRequest, number: int, edit: int) -> HttpResponse:
         again = _save_yaml(request, desk) if request.POST.get("source") == "yaml" else _save_form(request, desk)
     except (workflow.Refused, StateConflict) as refusal:
         return _answer(request, desk, failed=str(refusal))
-    return _answer(request, again)
+    return _answer(request, again, failed=again.not_saved)
 
 
 def _save_yaml(request: HttpRequest, desk: Desk) -> Desk:
@@ -92,10 +97,23 @@ def _save_yaml(request: HttpRequest, desk: Desk) -> Desk:
     text = request.POST.get("text", "").replace("\r\n", "\n")
     if len(text.encode()) > MAX_FILE_BYTES:
         raise workflow.Refused(f"A file has at most {MAX_FILE_BYTES:,} bytes: split it.")
-    tried = Desk(desk.change_request, Edit(path=desk.selected.path, text=text))
-    if (document := tried.parsed[0]) and (refused := secrets_refused(document, desk.secret_prefixes)):
-        raise workflow.Refused(f"Not saved: {refused[0][0].removesuffix('.ref')}. {refused[0][1]}")
+    if refused := _plain_secrets(desk, text):
+        desk.refused, desk.unsaved = refused, text
+        return desk
     return _store(request, desk, text)
+
+
+def _plain_secrets(desk: Desk, text: str) -> list[Said]:
+    """Why the text may not be stored: what stands for a secret and is no reference that this team may use."""
+    assert desk.selected is not None
+    path = desk.selected.path
+    refusal: Callable[[str], str] = no_reference
+    if desk.address:
+        refusal = partial(refusal_of, prefixes=desk.secret_prefixes)
+    found = list(plain_secrets(path, text.encode(), refusal=refusal))
+    if found and not found[0].field:
+        found += parse(Edit(path=path, text=text))[1]  # what has to be mended first
+    return [Said(each.message, each.field, each.line, gap=False) for each in found]
 
 
 def _save_form(request: HttpRequest, desk: Desk) -> Desk:

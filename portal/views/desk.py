@@ -75,13 +75,17 @@ def seen(edit: Edit) -> str:
 
 @dataclass
 class Desk:
-    """One draft with one of its edits selected. `typed`, `said` and `focus` come from a form that was just posted."""
+    """One draft with one of its edits selected. `typed`, `said` and `focus` come from a form that was just posted,
+    `refused` and `unsaved` from a text that may not be stored.
+    """
 
     change_request: ChangeRequest
     selected: Edit | None = None
     typed: dict[str, Typed] | None = None
     said: Sequence[tuple[str, str]] = ()
     focus: str = ""
+    refused: Sequence[Said] = ()  # why the text in the browser was not stored
+    unsaved: str = ""  # that text
 
     @cached_property
     def edits(self) -> list[Edit]:
@@ -236,8 +240,8 @@ class Desk:
     @cached_property
     def problems(self) -> list[Said]:
         """What is wrong with the selected document, the form's own problems first."""
-        if self.selected is None:
-            return []
+        if self.selected is None or self.refused:
+            return list(self.refused)
         found = [Said(message, where, None, gap=False) for where, message in self.said]
         unreadable = self.parsed[1]
         if unreadable:
@@ -263,6 +267,14 @@ class Desk:
             for name, secret in needed
             if secret.required and not secret_parts(given.get(name))[0]
         ]
+
+    @property
+    def not_saved(self) -> str:
+        """Why the text in the browser was not stored; empty if it was."""
+        if not self.refused:
+            return ""
+        first = self.refused[0]
+        return f"Not saved: {first.field}. {first.message}" if first.field else f"Not saved. {first.message}"
 
     @property
     def gaps(self) -> list[tuple[str, str]]:

@@ -162,6 +162,13 @@ def test_where_init_began_counts_as_approved_whatever_came_before(office):
     assert vouched == office.repository.main()
 
 
+def test_vouching_for_later_commits_does_not_approve_the_one_they_follow(office):
+    sneaky = office.commit_by_hand({SHELVES: WITH_SAM.encode()})
+    office.commit_by_hand({ORDERS: box(9).encode()})
+    setup.adopt(office.path, since=sneaky)
+    assert list(unapproved(office)) == [SHELVES]
+
+
 def test_the_walk_ends_where_everything_was_approved(office, monkeypatch):
     for number in range(3):
         office.merged({ORDERS: box(20 + number)})

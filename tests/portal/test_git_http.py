@@ -355,6 +355,36 @@ def test_a_document_that_makes_no_sense_is_taken_and_shown_later(server, clone, 
     assert request_of(server, branch)["state"] == "open"
 
 
+def test_a_plain_secret_is_refused_with_file_and_line_and_never_comes_in(server, clone):
+    rita = clone("rita")
+    rita.write(REFUNDS, box(5) + "secrets:\n  password: hunter2hunter2\n")
+    rita.commit("With a password")
+    sha = rita.run("rev-parse", "HEAD").stdout.strip()
+    rita.write(REFUNDS, box(5) + "secrets:\n  password: file:payments/refunds\n")
+    rita.write("README.md", box(5) + "secrets:\n  password: hunter2hunter2\n")  # the same bytes where they mean nothing
+    rita.commit("Without")
+    refused = rita.push("change/plain", check=False)
+    assert refused.returncode != 0
+    assert f"remote: - {REFUNDS}:5: secrets.password: A secret is a reference like" in refused.stderr
+    assert "Take it out of every commit that has it" in refused.stderr
+    assert "hunter2" not in refused.stderr
+    missing = subprocess.run(["git", f"--git-dir={server.home}/state.git", "cat-file", "-e", sha], capture_output=True)
+    assert missing.returncode != 0
+    rita.run("reset", "-q", "--soft", "origin/main")
+    rita.write("README.md", "Hello\n")
+    rita.commit("Only the reference")
+    rita.push("change/plain")
+
+
+def test_a_text_that_cannot_be_read_and_has_secrets_is_refused(clone):
+    rita = clone("rita")
+    rita.write(REFUNDS, box(5) + "secrets: {password: hunter2hunter2\n")
+    rita.commit()
+    refused = rita.push("change/unreadable", check=False)
+    assert f"remote: - {REFUNDS}:5: The text cannot be read and has secrets" in refused.stderr
+    assert "hunter2" not in refused.stderr
+
+
 def test_without_a_good_token_git_is_asked_to_sign_in(server):
     path = "/git/state.git/info/refs?service=git-upload-pack"
     for headers in (

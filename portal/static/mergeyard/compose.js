@@ -256,9 +256,10 @@
     editor.save();
   }
   function markLines(list) {
+    /* While the text cannot be read, or was not stored, the form would overwrite it */
     const unreadable = $$("li[data-line]:not([data-fault])", list).length > 0;
     const form = byId("document-form");
-    if (form) form.inert = unreadable;
+    if (form) form.inert = unreadable || "unsaved" in list.dataset;
     if (!editor) return;
     for (const line of marks) editor.removeLineClass(line, "background", "cm-line-wrong");
     marks = $$("[data-line]", list).map((item) => editor.addLineClass(Math.min(Number(item.dataset.line), editor.lineCount()) - 1, "background", "cm-line-wrong"));

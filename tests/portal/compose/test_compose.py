@@ -1,5 +1,7 @@
 """Composing: form and YAML are two views of one document, and nothing typed is lost."""
 
+import re
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -123,6 +125,63 @@ def test_a_password_pasted_into_the_yaml_is_not_stored(rita):
     answer = rita.write("kind: PostgresRole\nspec: {}\nsecrets: {password: hunter2}\n").content.decode()
     assert "Not saved: secrets.password" in answer
     assert rita.text == before
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        "{password: hunter2",
+        "{password: {ref: [hunter2]}}",
+        "[hunter2]",
+        "hunter2",
+        "{password: {value: hunter2}}",
+        "{password: file:payments/x, other: {value: hunter2}}",
+        "{password: {ref: file:payments/x, generate: hunter2}}",
+        '{password: file:payments/x}\nsecrets: {password: "hunter2"}',
+        "{password: 'abc:hunter2'}",
+        "{password: file:shop/hunter2}",
+        '{password: "\\x68unter2"}',
+    ],
+)
+def test_nothing_under_secrets_that_is_no_allowed_reference_is_stored(rita, secrets):
+    rita.add("PostgresRole", "pg-test", "orders")
+    before, text = rita.text, f"kind: PostgresRole\nspec: {{}}\nsecrets: {secrets}\n"
+    answer = rita.write(text).content.decode()
+    assert "Not saved" in answer
+    assert re.search(r'id="problems"[^>]* data-unsaved>', answer)
+    assert re.search(r'<li[^>]* data-line="[34]"', answer)
+    assert not re.search('id="yaml-new"|id="form-body"', answer), "the editor would lose what was typed"
+    assert rita.text == before
+    without_scripts = rita.write(text, live=False)
+    assert without_scripts.status_code == 409
+    assert posted(without_scripts.content.decode(), "yaml-form")["text"] == text
+    assert rita.text == before
+
+
+def test_a_number_for_a_password_is_not_stored_and_an_empty_place_is(rita):
+    rita.add("PostgresRole", "pg-test", "orders")
+    rita.write("kind: PostgresRole\nspec: {}\nsecrets: {password: 4711471147}\n")
+    assert "4711" not in rita.text
+    rita.write("kind: PostgresRole\nspec: {}\nsecrets:\n  password:\n")
+    assert rita.text.endswith("password:\n")
+    rita.write("kind: PostgresRole\nspec: {}\nsecrets: {password: {ref: file:payments/orders, generate: true}}\n")
+    assert "file:payments/orders" in rita.text
+
+
+def test_a_text_that_cannot_be_read_is_kept_if_it_has_no_secrets(rita):
+    rita.add("PostgresRole", "pg-test", "orders")
+    rita.write("kind: PostgresRole\nspec: {\n")
+    assert rita.text.endswith("spec: {\n")
+
+
+def test_a_systems_references_are_kept_and_its_values_are_not(client, rita):
+    pia, path = Desk(client, "pia"), "systems/pg-test.yml"
+    pia.open(path)
+    text = pia.text
+    assert "Not saved" in pia.write(text.replace("env:MERGEYARD_SECRET_PG", "hunter2")).content.decode()
+    assert pia.text == text
+    pia.write(text + "title: Databases\n")
+    assert pia.text.endswith("title: Databases\n")
 
 
 def test_a_secret_to_generate_gets_the_suggested_place(rita):

@@ -117,6 +117,23 @@ def test_yaml_and_form_follow_each_other(page):
     assert yaml(page).startswith("# why\nkind: KafkaTopic\nspec:\n  partitions: 10\n")
 
 
+def test_a_text_that_may_not_be_stored_stays_in_the_editor(page):
+    page.get_by_role("link", name="Split").click()
+    page.click(".CodeMirror-lines")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("kind: KafkaTopic\nsecrets: {password: hunter2}\nspec:\n  partitions: 9\n")
+    expect(page.locator("#saved-state")).to_contain_text("Not saved: secrets.password.")
+    expect(page.locator("#problems")).to_contain_text("line 2")
+    assert page.locator(".cm-line-wrong").count() == 1
+    assert page.evaluate("document.getElementById('document-form').inert")
+    assert "hunter2}\nspec:\n  partitions: 9\n" in yaml(page)
+    page.keyboard.press("Control+A")
+    page.keyboard.type("kind: KafkaTopic\nspec:\n  partitions: 9\n")
+    expect(page.locator("#saved-state")).to_contain_text("Draft saved")
+    expect(page.locator("[id='spec.partitions']")).to_have_value("9")
+    assert not page.evaluate("document.getElementById('document-form').inert")
+
+
 def test_a_page_left_at_once_loses_nothing(page):
     here = page.url
     page.fill("[id='spec.retention_hours']", "99")
