@@ -23,6 +23,8 @@ MAX_DEPTH = 16
 # No configuration of this machine takes part (the same rule as for git processes).
 for _level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL, ConfigLevel.PROGRAMDATA):
     pygit2.settings.search_path[_level] = ""
+# The path is a setting, and workers only read what belongs to the web process's user; a git process asks no more.
+pygit2.settings.owner_validation = False
 
 Change = tuple[str | None, str | None]
 

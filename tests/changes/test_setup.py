@@ -62,6 +62,26 @@ def test_commits_after_the_one_that_is_applied_are_vouched_for(existing, office)
     assert list(Commit.objects.values_list("sha", "quarantined")) == [(first, False), (second, False)]
 
 
+def test_after_a_restore_what_the_database_does_not_know_is_vouched_for(existing, office):
+    """A repository that is newer than its database: the rows of its merges were lost."""
+    first = existing.main()
+    init("--all")
+    second = office.commit_by_hand({ORDERS: b"kind: Box\nspec:\n  size: 4\n"})
+    assert "Nothing was changed" in init()
+    assert f"got after {first[:10]} counts as approved" in init("--vouch")
+    from executors.discovery import discover
+
+    assert discover()
+    assert list(Commit.objects.values_list("sha", "quarantined")) == [(first, False), (second, False)]
+
+
+def test_nothing_is_vouched_for_where_the_repository_is_the_older_one(existing):
+    init("--all")
+    Cursor.objects.update(sha="a" * 40)
+    with pytest.raises(CommandError, match="a{40} is no branch and no commit"):
+        init("--vouch")
+
+
 def test_a_commit_that_is_not_on_main_is_refused(existing):
     with pytest.raises(CommandError, match="is no branch and no commit"):
         init("--from", "nothing")
