@@ -4,7 +4,8 @@ Owns the format of `system.yml` and `kinds/*.yml`. No kind or system type is nam
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +34,7 @@ KIND_KEYS = (
 RISK_KEYS = ("on", "field", "value", "message")
 WHOLE = ("create", "update", "delete")
 ON = (*WHOLE, "change", "decrease", "increase", "equals", "contains", "widen")
+SHARED_PLUGINS = Path(__file__).resolve().parents[1] / "playbooks" / "plugins"  # for catalogues of other folders too
 NOT_A_TYPE = frozenset({"plugins", "__pycache__"})
 
 
@@ -47,13 +49,24 @@ class CatalogError(Exception):
 @cache
 def catalog() -> Catalog:
     """The catalogue of this installation's settings, read once per process."""
-    from django.conf import settings  # the one door to Django, so that `load` needs none
+    from django.conf import settings  # the one door to Django and git, so that `load` needs none
 
-    return load(settings.MERGEYARD_CATALOG)
+    from changes.repository import RepositoryError
+    from changes.repository.pinned import folder_of
+
+    folders, problems = [], []
+    for source in settings.MERGEYARD_CATALOG:
+        try:
+            folders.append(folder_of(source, settings.MERGEYARD_HOME))
+        except RepositoryError as error:
+            problems.append(Problem("catalog.path", f"{error}.", str(source)))
+    if problems:
+        raise CatalogError(*problems)
+    return load([folder.path for folder in folders], origins={folder.path: folder.origin for folder in folders})
 
 
-def load(paths: Iterable[Path]) -> Catalog:
-    """The system types of all folders of `paths`. Raises CatalogError."""
+def load(paths: Iterable[Path], *, origins: Mapping[Path, str] | None = None) -> Catalog:
+    """The system types of all folders of `paths`; `origins`: of those that come from git. Raises CatalogError."""
     types: dict[str, SystemType] = {}
     kinds: dict[str, Kind] = {}
     problems: list[Problem] = []
@@ -74,7 +87,7 @@ def load(paths: Iterable[Path]) -> Catalog:
                     problems.append(Problem("catalog.twice", message, str(folder / "kinds" / f"{kind.name}.yml")))
                 kinds[kind.name] = kind
             if system:
-                types[system.name] = system
+                types[system.name] = replace(system, origin=(origins or {}).get(root, ""))
     problems += _reference_problems(types, kinds)
     if problems:
         raise CatalogError(*problems)
@@ -313,9 +326,12 @@ class _File:
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 over names and content of the folder's files, so that a changed playbook is seen."""
+    """SHA-256 over names and content of all files that a run may use, so that a changed playbook or plugin is seen."""
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        name = path.relative_to(folder).as_posix().encode()
-        total.update(b"%d:%s%s" % (len(name), name, hashlib.sha256(path.read_bytes()).digest()))
+    for root in (folder, SHARED_PLUGINS):
+        files = sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        total.update(b"%d." % len(files))
+        for path in files:
+            name = path.relative_to(root).as_posix().encode()
+            total.update(b"%d:%s%s" % (len(name), name, hashlib.sha256(path.read_bytes()).digest()))
     return total.hexdigest()

@@ -126,6 +126,7 @@ class SystemType:
     kinds: tuple[str, ...]
     digest: str
     schema: Schema = field(repr=False, compare=False)
+    origin: str = ""  # repository and commit, for a folder that comes from git
 
     def connection_problems(
         self, connection: dict[str, Json], *, file: str = "", lines: Mapping[str, int] | None = None

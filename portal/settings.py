@@ -22,7 +22,7 @@ ALLOWED_HOSTS = env.list("MERGEYARD_ALLOWED_HOSTS", default=["localhost", "127.0
 CSRF_TRUSTED_ORIGINS = env.list("MERGEYARD_TRUSTED_ORIGINS", default=[])
 
 MERGEYARD_REPOSITORY = Path(env.str("MERGEYARD_REPOSITORY", default=str(MERGEYARD_HOME / "state.git")))
-MERGEYARD_CATALOG = [BASE_DIR / "playbooks", *map(Path, env.list("MERGEYARD_CATALOG", default=[]))]
+MERGEYARD_CATALOG = [BASE_DIR / "playbooks", *env.list("MERGEYARD_CATALOG", default=[])]
 MERGEYARD_SECRETS_DIR = Path(env.str("MERGEYARD_SECRETS_DIR", default=str(MERGEYARD_HOME / "secrets")))
 # `env:` references of systems resolve only under this prefix.
 MERGEYARD_SECRET_ENV_PREFIX = "MERGEYARD_SECRET_"

@@ -15,10 +15,12 @@ from changes.repository.objects import MAIN_REF, Repository, RepositoryError
 class Mirror:
     """Follows main of `url`; `ensure(commit)` fetches only when the commit is missing."""
 
-    def __init__(self, path: Path, url: str, *, protocols: str = "https:http") -> None:
+    def __init__(
+        self, path: Path, url: str, *, protocols: str = "https:http", refspec: str = f"{MAIN_REF}:{MAIN_REF}"
+    ) -> None:
         self.repository = Repository(path)
         self.url = url
-        self._protocols = protocols
+        self._protocols, self._refspec = protocols, refspec
 
     def ensure(self, commit: str) -> Repository:
         """The repository, with `commit` in it. Raises RepositoryError when the remote is away or does not have it."""
@@ -27,7 +29,7 @@ class Mirror:
         if not self.repository.has(commit):
             self._fetch()
         if not self.repository.has(commit):
-            raise RepositoryError(f"fetching commit {commit}: the remote's main branch does not contain it")
+            raise RepositoryError(f"fetching commit {commit}: what was fetched from the remote does not contain it")
         return self.repository
 
     def _fetch(self) -> None:
@@ -37,8 +39,8 @@ class Mirror:
             # Not forced: a main that was rewritten at the remote stops here instead of replacing ours.
             remote = git.Remote(mirror, "origin")
             if "origin" not in [known.name for known in mirror.remotes]:
-                remote = mirror.create_remote("origin", self.url, allow_unsafe_protocols=self._protocols == "file")
-            remote.fetch(refspec=f"{MAIN_REF}:{MAIN_REF}", no_tags=True)
+                remote = mirror.create_remote("origin", self.url, allow_unsafe_protocols="file" in self._protocols)
+            remote.fetch(refspec=self._refspec, no_tags=True)
         except (git.GitCommandError, git.UnsafeProtocolError) as problem:
             raise RepositoryError(f"fetching main from {self.url}: {problem}") from problem
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from changes.repository.pinned import folder_of
 from executors import authoring
 from executors.ansible import lint
 from executors.ansible.sandbox import SHARED
@@ -45,7 +46,7 @@ class Command(BaseCommand):
         )
 
     def check_all(self, folders: list[Path]) -> None:
-        roots = folders or [Path(root) for root in settings.MERGEYARD_CATALOG]
+        roots = folders or [folder_of(source, settings.MERGEYARD_HOME).path for source in settings.MERGEYARD_CATALOG]
         found = list(authoring.problems(roots))
         types = [] if found else [path.parent for root in roots for path in sorted(root.glob("*/system.yml"))]
         if types and not lint.is_installed():
