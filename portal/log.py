@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
+from django.db.models import Q
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -205,8 +206,14 @@ def _at(text: str) -> float:
 
 
 def search(run: Run, words: str) -> tuple[int, list[int]]:
-    """(How many lines of the whole stored log hold the words, the numbers of the first ones)."""
-    rows = Event.objects.filter(run=run, text__icontains=words)
+    """(How many lines of the whole stored log hold the words, the numbers of the first ones).
+
+    What a resource event says on the page, its path, outcome and reasons, stands in its data.
+    """
+    told = Q()
+    for name in ("path", "status", "reasons"):
+        told |= Q(**{f"data__{name}__icontains": words})
+    rows = Event.objects.filter(Q(text__icontains=words) | Q(sort="resource") & told, run=run)
     return rows.count(), list(rows.order_by("number").values_list("number", flat=True)[:MAX_FOUND])
 
 

@@ -189,6 +189,14 @@ def test_search_covers_the_whole_log(run):
     assert log.search(run, "%") == (0, [])
 
 
+def test_search_finds_what_a_resources_line_says(run):
+    data = {"path": "resources/payments/shelf-a/Box/orders.yml", "status": "changed", "reasons": ["it was smaller"]}
+    fill(run, ("task", "Write", "Write", None), ("resource", "Write", "", data), ("line", "Write", "ok: [x]", None))
+    for words in ("box/orders", "Changed", "was smaller"):
+        assert log.search(run, words) == (1, [2]), words
+    assert log.search(run, "shelf-b") == (0, [])
+
+
 def test_the_download_has_every_line_as_plain_text(run):
     fill(run, *(("line", "", f"\x1b[31mline {n}\x1b[0m", None) for n in range(1, 12)))
     text, after = log.text_chunks(run, size=5)
