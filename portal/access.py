@@ -3,6 +3,9 @@
 The rights themselves are computed in `changes.rights` from the files of the main branch.
 """
 
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404, HttpRequest
@@ -66,6 +69,14 @@ def log_readers(item: WorkItem) -> str:
     readers += [f"the owners of {item.system} ({owners})", "the platform team"]
     readers += [f"the auditors ({rules.auditors})"] if rules.auditors else []
     return f"Logs are for {', '.join(readers[:-1])} and {readers[-1]}."
+
+
+def zone_of(request: HttpRequest) -> tzinfo:
+    """The reader's time zone, which the script of every page notes in a cookie; else UTC."""
+    try:
+        return ZoneInfo(request.COOKIES.get("zone", "UTC")[:64])
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return UTC
 
 
 def person(request: HttpRequest) -> dict[str, object]:

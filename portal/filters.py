@@ -4,13 +4,16 @@ Pure: knows no model and no request. What is not understood is told in a sentenc
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from urllib.parse import urlencode
 
+from changes.documents import did_you_mean
+
 KEYS = ("team", "system", "kind", "by", "state", "before", "after")
 MAX_LENGTH = 300
+YEARS = range(1970, 3000)  # at the ends of the calendar a day has no midnight in every zone
 _TERM = re.compile(r'([a-z]+):("[^"]*"|\S*)|"([^"]*)"|(\S+)')
 
 
@@ -58,8 +61,8 @@ def _term(key: str, value: str) -> str:
     return f"{key}:{shown}" if key else shown
 
 
-def parse(text: str, *, keys: tuple[str, ...] = KEYS) -> Filters:
-    """The filters that a search box says."""
+def parse(text: str, *, keys: tuple[str, ...] = KEYS, states: Collection[str] = ()) -> Filters:
+    """The filters that a search box says. `states`: those there are on the page; none given, any word is one."""
     found: dict[str, str] = {}
     words: list[str] = []
     problems: list[str] = []
@@ -74,6 +77,9 @@ def parse(text: str, *, keys: tuple[str, ...] = KEYS) -> Filters:
             found[key] = value
     days, bad = _days(found)
     plain = {key: value for key, value in found.items() if key not in ("before", "after")}
+    if states and plain.get("state", "") not in ("", *states):
+        state = plain.pop("state")
+        problems.append(f"“state:{state}” is not a state here{did_you_mean(state, states)}")
     return Filters(**plain, **days, words=tuple(filter(None, words)), problems=(*problems, *bad))  # type: ignore[arg-type]
 
 
@@ -83,16 +89,19 @@ def _days(found: Mapping[str, str]) -> tuple[dict[str, date], list[str]]:
     for key in ("before", "after"):
         if key in found:
             try:
-                days[key] = date.fromisoformat(found[key])
+                day = date.fromisoformat(found[key])
+                if day.year not in YEARS:
+                    raise ValueError(day)
+                days[key] = day
             except ValueError:
                 problems.append(f"“{key}:{found[key]}” is not a day. Write it like {key}:2026-11-30.")
     return days, problems
 
 
-def from_query(query: Mapping[str, str], *, keys: tuple[str, ...] = KEYS) -> Filters:
+def from_query(query: Mapping[str, str], *, keys: tuple[str, ...] = KEYS, states: Collection[str] = ()) -> Filters:
     """The search box `q`, narrowed by the fields beside it (`?team=…&state=…`)."""
     extra = " ".join(_term(key, query[key].replace('"', "")) for key in keys if query.get(key, "").strip())
-    return parse(f"{query.get('q', '')} {extra}".replace("\0", ""), keys=keys)
+    return parse(f"{query.get('q', '')} {extra}".replace("\0", ""), keys=keys, states=states)
 
 
 def narrowed(filters: Filters, **changes: str) -> Filters:

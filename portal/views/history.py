@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time, tzinfo
 from types import MappingProxyType
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
@@ -17,7 +17,7 @@ from changes.states import ChangeRequestState
 from executors.models import Rollout, WorkItem
 from executors.states import ITEM_OPEN, Cause, ItemState
 from portal import change_page
-from portal.access import private_to_others, signed_in
+from portal.access import private_to_others, signed_in, zone_of
 from portal.filters import Filters, from_query
 from portal.headline import headlines
 from portal.pages import keyset
@@ -33,11 +33,13 @@ SHOWN_STATES = (
     ("rejected", "Rejected"),
     ("draft", "My drafts"),
 )
+STATES = (*(value for value, _ in SHOWN_STATES), "failed")
 
 
 def history(request: HttpRequest) -> HttpResponse:
-    filters = from_query(request.GET)
-    page = keyset(matching(filters, signed_in(request).pk), request.GET, size=PAGE, field="pk", newest_first=True)
+    filters, zone = from_query(request.GET, states=STATES), zone_of(request)
+    found = matching(filters, signed_in(request).pk, zone=zone)
+    page = keyset(found, request.GET, size=PAGE, field="pk", newest_first=True)
     rows = with_summaries(page.rows)
     rules = main_snapshot()
     context = {
@@ -45,6 +47,7 @@ def history(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "page": page,
         "rows": rows,
+        "zone": zone,
         "states": SHOWN_STATES,
         "teams": sorted(rules.teams),
         "systems": sorted(rules.systems),
@@ -54,8 +57,8 @@ def history(request: HttpRequest) -> HttpResponse:
     return render(request, "history/list.html", context)
 
 
-def matching(filters: Filters, reader: int) -> "QuerySet[ChangeRequest]":
-    """The requests that the filters ask for; drafts only the reader's own, and only when asked for."""
+def matching(filters: Filters, reader: int, *, zone: tzinfo = UTC) -> "QuerySet[ChangeRequest]":
+    """The requests that the filters ask for; drafts only the reader's own, and only when asked for. `zone`: of days."""
     found = ChangeRequest.objects.select_related("requester").exclude(private_to_others(reader))
     if filters.state == ChangeRequestState.DRAFT:
         found = found.filter(state=ChangeRequestState.DRAFT)
@@ -67,9 +70,9 @@ def matching(filters: Filters, reader: int) -> "QuerySet[ChangeRequest]":
     if filters.by:
         found = found.filter(requester__username=filters.by)
     if filters.before:
-        found = found.filter(created_at__lt=_midnight(filters.before))
+        found = found.filter(created_at__lt=_midnight(filters.before, zone))
     if filters.after:
-        found = found.filter(created_at__gte=_midnight(filters.after))
+        found = found.filter(created_at__gte=_midnight(filters.after, zone))
     found = _in_state(found, filters.state)
     for word in filters.words:
         found = found.filter(_says(word))
@@ -80,8 +83,8 @@ def _touches(**columns: str) -> Exists:
     return Exists(PlanRow.objects.filter(change_request=OuterRef("pk"), **columns))
 
 
-def _midnight(day: object) -> datetime:
-    return datetime.combine(day, time(), UTC)  # type: ignore[arg-type]
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime.combine(day, time(), zone)
 
 
 def _says(word: str) -> Q:

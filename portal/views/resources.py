@@ -1,5 +1,8 @@
 """All resources, found by typed filters, and one resource: what it is, where it stands, how it came to be so."""
 
+import re
+from collections.abc import Mapping
+
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -7,7 +10,7 @@ from django.shortcuts import render
 from changes.catalog import catalog
 from changes.documents import Address, Document, InvalidFile
 from changes.models import ChangeRequest
-from changes.repository import CommitInfo, state
+from changes.repository import CommitInfo, RepositoryError, state
 from changes.rights import main_snapshot
 from changes.snapshot import Snapshot
 from executors.models import ItemResource, Resource
@@ -15,24 +18,26 @@ from executors.states import SyncState
 from executors.waiting import waits_of, work_for
 from portal.access import rights
 from portal.filters import Filters, from_query
-from portal.pages import keyset
+from portal.pages import Page, keyset, link
 from portal.standing import present
 
 PAGE = 60
 COMMITS = 20
 RUNS = 15
 KEYS = ("team", "system", "kind", "state")
+STATES = [choice for choice in SyncState.choices if choice[0] != SyncState.DELETED]
+SHA = re.compile(r"[0-9a-f]{40}")
 
 
 def resources(request: HttpRequest) -> HttpResponse:
-    filters = from_query(request.GET, keys=KEYS)
+    filters = from_query(request.GET, keys=KEYS, states=[value for value, _ in STATES])
     page = keyset(matching(filters), request.GET, size=PAGE, field="path", newest_first=False)
     rules = main_snapshot()
     context = {
         "section": "resources",
         "filters": filters,
         "page": page,
-        "states": [choice for choice in SyncState.choices if choice[0] != SyncState.DELETED],
+        "states": STATES,
         "teams": sorted(rules.teams),
         "systems": sorted(rules.systems),
         "kinds": sorted(catalog().kinds),
@@ -61,8 +66,8 @@ def resource(request: HttpRequest, team: str, system: str, kind: str, name: str)
     rules = main_snapshot()
     document = rules.documents.get(address.path)
     standing = _standing(address.path)
-    commits = _commits(address.path)
-    if document is None and standing is None and not commits:
+    commits = _commits(address.path, request.GET)
+    if document is None and standing is None and not commits.rows:
         raise Http404
     work = work_for(standing) if standing and standing.sync == SyncState.PENDING else None
     context = {
@@ -81,7 +86,7 @@ def resource(request: HttpRequest, team: str, system: str, kind: str, name: str)
         "needed_by": [Address.parse(path) for path in sorted(rules.referrers_of(address.path))],
         "siblings": _siblings(rules, address),
         "commits": commits,
-        "runs": _runs(address.path),
+        "runs": keyset(_runs(address.path), request.GET, size=RUNS, field="pk", newest_first=True, name="runs-"),
         "may_see_runs": rights(request).can_see_logs(teams=[team], systems=[system]),
         "may_edit": rights(request).can_edit(team),
     }
@@ -112,15 +117,28 @@ def _siblings(rules: Snapshot, address: Address) -> list[Address]:
     return [one for one in found if one.path in rules.documents]
 
 
-def _commits(path: str) -> list[tuple[CommitInfo, ChangeRequest | None]]:
-    """The commits that changed the file, each with the change request it merged; newest first."""
-    commits = state().commits_touching(path, limit=COMMITS)
-    shas = [commit.sha for commit in commits]
-    merged = ChangeRequest.objects.filter(merge_commit__in=shas).select_related("requester")
+def _commits(path: str, query: Mapping[str, str]) -> Page[tuple[CommitInfo, ChangeRequest | None]]:
+    """The commits that changed the file, each with the change request it merged; newest first, from `?commits=` on."""
+    begin = _on_main(query.get("commits", ""))
+    found = state().commits_touching(path, limit=COMMITS + 1, until=begin)
+    commits, older = found[:COMMITS], found[COMMITS:]
+    merged = ChangeRequest.objects.filter(merge_commit__in=[one.sha for one in commits]).select_related("requester")
     by_sha = {request.merge_commit: request for request in merged}
-    return [(commit, by_sha.get(commit.sha)) for commit in commits]
+    return Page(
+        [(commit, by_sha.get(commit.sha)) for commit in commits],
+        older=link(query, ("commits",), "commits", older[0].sha) if older else "",
+        newer=link(query, ("commits",)) if begin else "",
+    )
 
 
-def _runs(path: str) -> list[ItemResource]:
-    rows = ItemResource.objects.filter(path=path).select_related("run", "item__rollout__commit")
-    return list(rows.order_by("-pk")[:RUNS])
+def _on_main(sha: str) -> str | None:
+    """The commit, if main has it."""
+    repository = state()
+    try:
+        return sha if SHA.fullmatch(sha) and repository.contains(repository.main(), repository.info(sha).sha) else None
+    except RepositoryError:
+        return None
+
+
+def _runs(path: str) -> "QuerySet[ItemResource]":
+    return ItemResource.objects.filter(path=path).select_related("run", "item__rollout__commit")

@@ -32,6 +32,10 @@
   }
   setInterval(() => { if (!document.hidden) times(document); }, 30000);
 
+  /* The reader's zone, in which the server's filters take a day */
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && !document.cookie.split("; ").includes(`zone=${zone}`)) document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+
   /* Saying things */
   let toastTimer;
   function announce(text) { const place = $("#announce"); place.textContent = ""; setTimeout(() => { place.textContent = text; }, 50); }

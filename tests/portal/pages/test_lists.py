@@ -1,9 +1,13 @@
 """Changes, systems, resources, teams and home: what is found, who sees it, and what it costs."""
 
+import html
+from datetime import date, timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from changes.models import ChangeRequest
 from executors.models import Resource, WorkItem
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
@@ -80,6 +84,94 @@ def test_an_unknown_filter_is_told_and_not_ignored(some, reader):
 
 def test_a_day_that_is_none_is_told(some, reader):
     assert "is not a day" in reader("sam").get("/history/", {"q": "before:soon"}).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "state", "told"),
+    [
+        ("/history/", "opne", "“state:opne” is not a state here; did you mean &#x27;open&#x27;?"),
+        ("/history/", "xyzzy", "“state:xyzzy” is not a state here; known are open, merged, applying,"),
+        ("/resources/", "sinced", "“state:sinced” is not a state here; did you mean &#x27;synced&#x27;?"),
+        ("/resources/", "deleted", "“state:deleted” is not a state here"),
+    ],
+)
+def test_a_state_that_is_none_is_told(some, reader, work, url, state, told):
+    work()
+    for query in ({"q": f"state:{state}"}, {"state": state}):
+        answer = reader("sam").get(url, query)
+        assert told in answer.content.decode()
+        assert answer.context["page"].rows
+
+
+def test_every_state_that_a_list_offers_is_one(some, reader):
+    for url in ("/history/", "/resources/"):
+        for state, _ in reader("sam").get(url).context["states"]:
+            assert "is not a state here" not in reader("sam").get(url, {"state": state}).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("", "2026-11-30"), ("Asia/Tokyo", "2026-12-01"), ("America/New_York", "2026-11-30"), ("Asia", "2026-11-30"),
+        ("Nowhere/At_All", "2026-11-30"), ("../../etc/passwd", "2026-11-30"), ("Pacific/Honolulu", "2026-11-30"),
+    ],
+)  # fmt: skip
+def test_a_day_is_the_readers_day(office, reader, zone, day):
+    """At 20:00 of 30 November in London it is 5:00 of the next day in Tokyo."""
+    request = office.proposed(title="Late")
+    ChangeRequest.objects.filter(pk=request.pk).update(created_at="2026-11-30T20:00:00Z")
+    client = reader("sam")
+    client.cookies["zone"] = zone
+    after = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    assert titles(client, after=day, before=after) == ["Late"]
+    assert titles(client, before=day) == titles(client, after=after) == []
+
+
+def test_the_list_says_whose_days_it_means(office, reader):
+    client = reader("sam")
+    assert "A day begins at midnight, UTC." in client.get("/history/?state=open").content.decode()
+    client.cookies["zone"] = "Asia/Tokyo"
+    assert "A day begins at midnight, Asia/Tokyo." in client.get("/history/?state=open").content.decode()
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_a_day_at_the_end_of_the_calendar_is_told(office, reader, day):
+    client = reader("sam")
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        client.cookies["zone"] = zone
+        for key in ("before", "after"):
+            assert "is not a day" in client.get("/history/", {key: day}).content.decode()
+
+
+def test_the_older_commits_and_runs_of_a_resource_are_a_link_away(office, reader, work, monkeypatch):
+    monkeypatch.setattr("portal.views.resources.COMMITS", 2)
+    monkeypatch.setattr("portal.views.resources.RUNS", 2)
+    for number in range(4):
+        work(office.again(office.merged({ORDERS: box(number + 10)}, title=f"Number {number}")))
+    client, here = reader("sam"), "/resources/payments/shelf-test/Box/orders/"
+    url, seen = here, []
+    while url:
+        context = client.get(url).context
+        seen += [change.title if change else commit.subject for commit, change in context["commits"].rows]
+        url = here + context["commits"].older if context["commits"].older else ""
+    assert seen == ["Number 3", "Number 2", "Number 1", "Number 0", "Begin the state repository"]
+    assert context["commits"].newer == "?"
+    first = client.get(here).context["runs"]
+    second = client.get(here + first.older).context["runs"]
+    runs = [row.pk for page in (first, second) for row in page.rows]
+    assert runs == sorted(runs, reverse=True)
+    assert len(set(runs)) == 4
+    assert client.get(here + second.newer).context["runs"].rows == first.rows
+    page = client.get(here).content.decode()
+    assert f'href="{html.escape(first.older)}#applied"' in page
+    assert 'href="?commits=' in page
+
+
+@pytest.mark.parametrize("sha", ["x", "0" * 40, "refs/heads/main", "../../etc/passwd", "blob"])
+def test_a_place_in_the_history_that_is_none_is_its_beginning(office, reader, sha):
+    sha = office.repository.blob_at(office.repository.main(), ORDERS) if sha == "blob" else sha
+    answer = reader("sam").get("/resources/payments/shelf-test/Box/orders/", {"commits": sha})
+    assert len(answer.context["commits"].rows) == 1
 
 
 def test_pages_of_the_history_join_without_gap_or_double(office, reader, monkeypatch):
