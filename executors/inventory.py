@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from changes.declarations import System
-from changes.documents import Document, Json
+from changes.documents import Document, Json, digest
 from changes.kinds import Kind, SystemType
 
 HOST = "system"
@@ -28,10 +28,11 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """The content of item.json and of secrets.json."""
+    """The content of item.json and of secrets.json; for each path, the digest of its spec as it stands there."""
 
     item: dict[str, Json]
     secrets: dict[str, Json]
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def hand_over(
@@ -45,6 +46,7 @@ def hand_over(
     """Every kind of the type is there, even with nothing to do, each list in the order given."""
     lists: dict[str, dict[str, list[Json]]] = {name: {"replaced": [], "deleted": []} for name in system_type.kinds}
     values: dict[str, Json] = {}
+    digests: dict[str, str] = {}
     for resource in resources:
         address = resource.document.address
         entry: dict[str, Json] = {
@@ -55,6 +57,7 @@ def hand_over(
             "adopt": resource.document.adopt,
             "managed": resource.managed,
         }
+        digests[address.path] = digest(entry["spec"])
         lists[address.kind]["deleted" if resource.deleted else "replaced"].append(entry)
         if resource.secrets:
             values[address.short] = dict(resource.secrets)
@@ -67,7 +70,7 @@ def hand_over(
         },
         "kinds": {name: {state: list(entries) for state, entries in states.items()} for name, states in lists.items()},
     }
-    return Handover(item, {"system": dict(secrets), "resources": values})
+    return Handover(item, {"system": dict(secrets), "resources": values}, digests)
 
 
 def reserved_key(value: Json) -> str | None:

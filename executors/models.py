@@ -170,7 +170,7 @@ class Run(models.Model):
     worker = models.CharField(max_length=200)
     contained = models.BooleanField(default=False)
     containment = models.CharField(max_length=200, blank=True)  # how, or why not, as a sentence
-    catalog_digest = models.CharField(max_length=64, blank=True)  # of the system type's folder
+    catalog_digest = models.CharField(max_length=64, blank=True)  # of the system type's folder and the shared plugins
     error = models.TextField(blank=True)  # our own failure, in words
     events = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField(default=timezone.now)

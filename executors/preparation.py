@@ -1,7 +1,8 @@
 """Owns what a claimed item needs before its play: blobs to documents, secrets to values, the system as main has it.
 
 The system's declaration is read from main as it was last discovered, not from the item's own commit: a connection that
-was mended since is used. A file that an unapproved commit changed is refused. It must not know Ansible or the queue.
+was mended since is used. A file that an unapproved commit changed is refused. What was read is kept, so that the start
+of the run can hold for it alone. It must not know Ansible or the queue.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,12 +28,39 @@ class CannotPrepare(Exception):
 class Prepared:
     """A play's input. `refused` are resources that are left out of it, each with the reason."""
 
+    main: "Main"
     system_type: SystemType
     handover: Handover
     local_paths: tuple[str, ...]
     rows: tuple[ItemResource, ...]
     refused: dict[str, str]
     masker: secrets.Masker
+
+
+class Main:
+    """Main as far as it was discovered, and which of its files a run depends on."""
+
+    def __init__(self) -> None:
+        self.commit = Cursor.objects.get(pk=1).sha
+        self._blobs: dict[str, str | None] = {}
+
+    def read(self, path: str) -> bytes | None:
+        """Raises CannotPrepare if nobody approved what it says."""
+        self._blobs[path] = state().blob_at(self.commit, path)
+        return _approved(path, self.commit)
+
+    def follow(self) -> bool:
+        """Go on to what was discovered meanwhile; False if a file that was read says something else by now."""
+        commit = Cursor.objects.get(pk=1).sha
+        try:
+            for path, blob in self._blobs.items():
+                _approved(path, commit)
+                if state().blob_at(commit, path) != blob:
+                    return False
+        except CannotPrepare:
+            return False
+        self.commit = commit
+        return True
 
 
 @dataclass(slots=True)
@@ -49,7 +77,8 @@ class _Values:
 
 def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
     """Raises CannotPrepare when nothing of the item can be run."""
-    system = _system(item)
+    main = Main()
+    system = _system(item, main)
     system_type = catalog().types.get(system.type)
     if system_type is None:
         raise CannotPrepare(f"{system.name} is of the type {system.type}, which this worker's catalogue does not have.")
@@ -63,7 +92,7 @@ def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
         raise CannotPrepare(str(error)) from error
     assigned: list[Assigned] = []
     refused: dict[str, str] = {}
-    prefixes: dict[str, tuple[str, ...]] = {}
+    prefixes = _Prefixes(main)
     managed = results.managed(item, rows)
     for row in rows:
         try:
@@ -74,19 +103,20 @@ def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
     kinds = {name: catalog().kinds[name] for name in system_type.kinds}
     handover = hand_over(system, assigned, system_type=system_type, kinds=kinds, secrets=system_secrets)
     paths = system_type.local_paths(system.connection)
-    return Prepared(system_type, handover, paths, tuple(rows), refused, secrets.Masker(values.known))
+    return Prepared(main, system_type, handover, paths, tuple(rows), refused, secrets.Masker(values.known))
 
 
-def _system(item: WorkItem) -> System:
-    path = f"systems/{item.system}.yml"
-    cursor = Cursor.objects.get(pk=1)
-    for commit in (cursor.sha, item.rollout.commit.sha, *state().info(item.rollout.commit.sha).parents[:1]):
-        data = _approved(path, commit)
-        if data is not None:
-            try:
-                return parse_system(path, data)
-            except InvalidFile as error:
-                raise CannotPrepare(str(error.problems[0])) from error
+def _system(item: WorkItem, main: Main) -> System:
+    """As main declares it; if it is gone from there, as its last work needs it."""
+    path, commit = f"systems/{item.system}.yml", item.rollout.commit.sha
+    data = main.read(path)
+    for earlier in (commit, *state().info(commit).parents[:1]):
+        data = data if data is not None else _approved(path, earlier)
+    if data is not None:
+        try:
+            return parse_system(path, data)
+        except InvalidFile as error:
+            raise CannotPrepare(str(error.problems[0])) from error
     raise CannotPrepare(f"The system {item.system} is not declared: there is no {path} on main.")
 
 
@@ -105,9 +135,7 @@ def _approved(path: str, commit: str) -> bytes | None:
     return data
 
 
-def _assigned(
-    row: ItemResource, system_type: SystemType, values: _Values, prefixes: dict[str, tuple[str, ...]]
-) -> Assigned:
+def _assigned(row: ItemResource, system_type: SystemType, values: _Values, prefixes: "_Prefixes") -> Assigned:
     document = _document(row)
     address = document.address
     if address.kind not in system_type.kinds:
@@ -119,10 +147,8 @@ def _assigned(
     problems = catalog().kinds[address.kind].problems(document.spec, file=row.path, name=address.name)
     if problems:
         raise CannotPrepare(str(problems[0]))
-    if document.secrets and address.team not in prefixes:
-        prefixes[address.team] = _prefixes(address.team)
     found = {
-        name: _secret(secret, values, allowed=prefixes[address.team], team=address.team)
+        name: _secret(secret, values, allowed=prefixes.of(address.team), team=address.team)
         for name, secret in document.secrets.items()
     }
     return Assigned(document, deleted=False, secrets=found)
@@ -137,13 +163,24 @@ def _document(row: ItemResource) -> Document:
         raise CannotPrepare(f"The document {row.path} cannot be read: {error}.") from error
 
 
-def _prefixes(team: str) -> tuple[str, ...]:
-    path = f"teams/{team}.yml"
-    data = _approved(path, Cursor.objects.get(pk=1).sha)
-    try:
-        return parse_team(path, data).secret_prefixes if data is not None else ()
-    except InvalidFile as error:
-        raise CannotPrepare(str(error.problems[0])) from error
+class _Prefixes:
+    """Under which prefixes teams may refer to secrets, each read once."""
+
+    def __init__(self, main: Main) -> None:
+        self.main = main
+        self.known: dict[str, tuple[str, ...]] = {}
+
+    def of(self, team: str) -> tuple[str, ...]:
+        if team not in self.known:
+            self.known[team] = self._read(f"teams/{team}.yml")
+        return self.known[team]
+
+    def _read(self, path: str) -> tuple[str, ...]:
+        data = self.main.read(path)
+        try:
+            return parse_team(path, data).secret_prefixes if data is not None else ()
+        except InvalidFile as error:
+            raise CannotPrepare(str(error.problems[0])) from error
 
 
 def _secret(secret: SecretRef, values: _Values, *, allowed: tuple[str, ...], team: str) -> str:

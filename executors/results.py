@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.utils import timezone
 
 from executors.claim import DONE_WELL, REAPPLY, Claim, canceller, interrupt, move_if, next_state
 from executors.events import Stale
-from executors.models import ItemNeed, ItemResource, Resource, Run, WorkItem
+from executors.models import Cursor, ItemNeed, ItemResource, Resource, Run, WorkItem
 from executors.states import ITEM_READY, ItemState, ResultState, RunState, SyncState
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ class Result:
     after: Any = None
     reasons: tuple[str, ...] = ()
     message: str = ""
+    digest: str = ""  # of what was applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,20 @@ def managed(item: WorkItem, rows: list[ItemResource]) -> set[tuple[str, str]]:
     return found
 
 
-def start(claim: Claim, **fields: Any) -> None:
-    """The play is about to begin. Raises Stale."""
-    if not move_if(claim.run, RunState.RUNNING, where=claim.ours, **fields):
-        raise Stale(f"run {claim.run.pk} is no longer ours")
+class MainMoved(Exception):
+    """Discovery has come further than what a run was prepared for; nothing was written."""
+
+
+def start(claim: Claim, *, main: str = "", **fields: Any) -> None:
+    """The play is about to begin, at the commit of main that it was prepared for. Raises Stale, MainMoved."""
+    where = claim.ours
+    if main:
+        where &= Q(Exists(Cursor.objects.filter(pk=1, sha=main)))
+    if move_if(claim.run, RunState.RUNNING, where=where, **fields):
+        return
+    if Run.objects.filter(claim.ours, pk=claim.run.pk, state=RunState.STARTING).exists():
+        raise MainMoved
+    raise Stale(f"run {claim.run.pk} is no longer ours")
 
 
 def supersede(claim: Claim, paths: Iterable[str]) -> None:
@@ -121,8 +132,9 @@ def record(item: WorkItem, rows: list[ItemResource], *, results: Mapping[str, Re
     for row in rows:
         result = results[row.path]
         row.result, row.before, row.after = result.state, result.before, result.after
-        row.reasons, row.message, row.run, row.finished_at = list(result.reasons), result.message, run, now
-    fields = ["result", "before", "after", "reasons", "message", "run", "finished_at"]
+        row.reasons, row.message, row.digest = list(result.reasons), result.message, result.digest
+        row.run, row.finished_at = run, now
+    fields = ["result", "before", "after", "reasons", "message", "digest", "run", "finished_at"]
     ItemResource.objects.bulk_update(rows, fields, batch_size=100)
     for batch in _batches(sorted(rows, key=lambda row: row.identity)):
         identities = {row.identity for row in batch}

@@ -25,7 +25,7 @@ from executors.claim import Claim, cancel_wanted, outdated, renew
 from executors.events import EventWriter, Stale, clean_data, plain
 from executors.models import ItemResource
 from executors.preparation import CannotPrepare, Prepared, prepare
-from executors.results import End, Result
+from executors.results import End, MainMoved, Result
 from executors.states import ItemState, ResultState, RunState
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 RENEWALS = 4  # tries within MERGEYARD_RENEW_WITHIN_SECONDS
 LOOK_SECONDS = 1.0
 SILENT = "The playbook ended without a word about this resource; its log says why."
+MOVED = "What main says of its system or teams changed before it began, so it is prepared again."
 STOPPED = "The worker was stopped in the middle of the run."
 
 
@@ -100,6 +101,8 @@ def work_on(claim: Claim) -> None:
         _Run(claim, keeper, attention).run()
     except Stale as stale:
         log.warning("Nothing of it is recorded: %s", stale)
+    except MainMoved:
+        _give_up(claim, RunState.INTERRUPTED, MOVED)
     except Exception:
         log.exception("Run %s broke", claim.run.pk)
         _give_up(claim, RunState.ERRORED, "Mergeyard failed, not the work; it is tried again.", traceback.format_exc())
@@ -121,6 +124,7 @@ class _Run:
     def __init__(self, claim: Claim, keeper: Keeper, attention: threading.Event) -> None:
         self.claim, self.keeper, self.attention = claim, keeper, attention
         self.reported: dict[str, Result] = {}
+        self.digests: dict[str, str] = {}
         self.task = ""  # the running one, under which the page shows what its module reports
         self.play: Play | None = None
         self.killed = ""
@@ -142,12 +146,9 @@ class _Run:
 
     def _play(self, attempt: Attempt, order: Order, prepared: Prepared) -> None:
         how = containment()
-        results.start(
-            self.claim,
-            contained=how.works,
-            containment=how.sentence[:200],
-            catalog_digest=prepared.system_type.digest,
-        )
+        fields = {"contained": how.works, "containment": how.sentence[:200]}
+        self._start(prepared, catalog_digest=prepared.system_type.digest, **fields)
+        self.digests = prepared.handover.digests
         writer = EventWriter(self.claim.run, mask=prepared.masker)
         try:
             run = self.claim.run
@@ -162,6 +163,15 @@ class _Run:
             raise
         self._keep_trying(writer.finish)
         self._keep_trying(lambda: results.finish(self.claim, end))
+
+    def _start(self, prepared: Prepared, **fields: Any) -> None:
+        """What main says is looked at again until the row is written for a commit that says it. Raises MainMoved."""
+        while True:
+            try:
+                return results.start(self.claim, main=prepared.main.commit, **fields)
+            except MainMoved:
+                if not prepared.main.follow():
+                    raise
 
     def _keep_trying(self, write: Callable[[], None]) -> None:
         """What a play did is not forgotten because the database was away or chose us to break a deadlock."""
@@ -238,6 +248,7 @@ class _Run:
             after=masked.get("after"),
             reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
             message=message,
+            digest=self.digests.get(row.path, ""),
         )
         fields = ("path", "kind", "status", "changed", "before", "after", "reasons", "message")
         writer.write("resource", task=self.task, text=message, data={name: masked.get(name) for name in fields})

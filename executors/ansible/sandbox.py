@@ -19,6 +19,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from changes.catalog import SHARED_PLUGINS
 from executors.ansible.attempt import MARK
 
 ETC = (
@@ -33,7 +34,7 @@ ETC = (
     "resolv.conf",
     "alternatives",
 )
-SHARED = settings.BASE_DIR / "playbooks" / "plugins"  # for catalogues of other folders too
+SHARED = SHARED_PLUGINS
 NOBODY = "65534"
 CALLBACKS = "ansible_runner/display_callback/callback"
 

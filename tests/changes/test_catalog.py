@@ -362,6 +362,16 @@ def test_a_types_digest_follows_its_files(copy):
     assert before["directory"].digest == after["directory"].digest
 
 
+def test_a_types_digest_follows_the_plugins_that_all_types_share(copy, tmp_path, monkeypatch):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(catalog_module, "SHARED_PLUGINS", shared)
+    before = load([copy]).types
+    (shared / "module_utils.py").write_text("changed = True\n")
+    after = load([copy]).types
+    assert all(before[name].digest != after[name].digest for name in before)
+
+
 def test_the_installations_catalogue_is_read_once(copy):
     catalog_module.catalog.cache_clear()
     with override_settings(MERGEYARD_CATALOG=[copy]):
