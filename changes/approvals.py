@@ -91,6 +91,11 @@ def requirements(plan: Plan, *, rules: Snapshot, people: People, facts: Iterable
     return tuple(found)
 
 
+def asked_for(address: Address, *, rules: Snapshot, requester: str) -> tuple[str, ...]:
+    """Who would have to say yes to a new document at an address, in words."""
+    return tuple(_sentence(ask) for ask in _resource_asks((address,), Operation.CREATE, rules, requester))
+
+
 def may_approve(user: str, requirements: Iterable[Requirement]) -> frozenset[str]:
     """The digests of the items that this person has a say in."""
     return frozenset(requirement.digest for requirement in requirements if user in requirement.candidates)
@@ -115,7 +120,8 @@ def _sentence(ask: _Ask) -> str:
 
 def _asks(item: PlanItem, rules: Snapshot, requester: str) -> list[_Ask]:
     if item.path.startswith("resources/"):
-        return _resource_asks(item, rules, requester)
+        addresses = tuple(address for address in (item.address, item.old_address) if address)
+        return _resource_asks(addresses, item.operation, rules, requester)
     asks = [_platform(rules)]
     system = rules.systems.get(item.path.removeprefix("systems/").removesuffix(".yml"))
     if item.path.startswith("systems/") and system:
@@ -123,15 +129,16 @@ def _asks(item: PlanItem, rules: Snapshot, requester: str) -> list[_Ask]:
     return asks
 
 
-def _resource_asks(item: PlanItem, rules: Snapshot, requester: str) -> list[_Ask]:
-    if item.address is None:
+def _resource_asks(addresses: tuple[Address, ...], operation: Operation, rules: Snapshot, requester: str) -> list[_Ask]:
+    """The address of a resource, for a transfer also the one that it leaves; none for a path that is no address."""
+    if not addresses:
         return [_platform(rules)]
-    sides = {address.team for address in (item.old_address, item.address) if address}
-    foreign = sides if item.operation is Operation.TRANSFER else sides - rules.teams_of(requester)
+    sides = {address.team for address in addresses}
+    foreign = sides if operation is Operation.TRANSFER else sides - rules.teams_of(requester)
     counts = dict.fromkeys(foreign & rules.teams.keys(), 1)
     asks = []
-    if system := rules.systems.get(item.address.system):
-        counts = _counts(counts, rules, _facts(item.address, system, sides))
+    if system := rules.systems.get(addresses[0].system):
+        counts = _counts(counts, rules, _facts(addresses[0], system, sides))
         asks.append(_owners(system.name, rules, counts.pop(OWNERS)))
     if not system or foreign - rules.teams.keys():
         asks.append(_platform(rules))  # it speaks for a system or a team that main does not know

@@ -8,7 +8,9 @@ from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from changes.approvals import asked_for
 from changes.catalog import catalog
+from changes.documents import Address
 from changes.editing import update_text
 from changes.kinds import Kind, SystemType
 from changes.models import PlanRow
@@ -17,6 +19,7 @@ from changes.rights import main_snapshot
 from portal import access
 from portal.forms.shapes import MISSING, Schema, as_schema, resolve, type_of
 from portal.forms.tree import Drawing, Field
+from portal.usual import Usual, usual_by_kind
 from portal.views.compose_add import current
 
 # How much a word counts where it is found.
@@ -52,7 +55,9 @@ class Card:
     kind: Kind
     type: SystemType
     systems: int
+    owners: tuple[str, ...]
     recent: bool
+    usual: Usual | None
 
     @property
     def icon(self) -> str:
@@ -74,14 +79,22 @@ def cards(request: HttpRequest) -> list[Card]:
     known = catalog()
     recent = recent_kinds(request)
     try:
-        types = [system.type for system in main_snapshot().systems.values()]
+        systems = list(main_snapshot().systems.values())
     except RepositoryError:
-        types = []
-    made = [
-        Card(kind, known.types[kind.type], types.count(kind.type), kind.name in recent) for kind in known.kinds.values()
-    ]
+        systems = []
+    usual = usual_by_kind()
+    made = []
+    for kind in known.kinds.values():
+        offering = [system for system in systems if system.type == kind.type]
+        owners = tuple(dict.fromkeys(team for system in offering for team in system.owners))
+        type = known.types[kind.type]
+        made.append(Card(kind, type, len(offering), owners, kind.name in recent, usual.get(kind.name)))
     order = {name: place for place, name in enumerate(recent)}
-    return sorted(made, key=lambda card: (order.get(card.kind.name, len(order)), card.type.title, card.kind.title))
+
+    def place(card: Card) -> tuple[bool, int, str, str]:
+        return not card.systems, order.get(card.kind.name, len(order)), card.type.title, card.kind.title
+
+    return sorted(made, key=place)
 
 
 def recent_kinds(request: HttpRequest) -> list[str]:
@@ -126,7 +139,10 @@ def kind_page(request: HttpRequest, name: str) -> HttpResponse:
     if kind is None:
         raise Http404
     type = known.types[kind.type]
-    systems = [system for system in main_snapshot().systems.values() if system.type == kind.type]
+    rules = main_snapshot()
+    systems = [system for system in rules.systems.values() if system.type == kind.type]
+    username = access.signed_in(request).username
+    team = min(rules.teams_of(username), default="")
     given = {
         "section": "catalogue",
         "kind": kind,
@@ -134,7 +150,11 @@ def kind_page(request: HttpRequest, name: str) -> HttpResponse:
         "icon": kind.icon or type.icon,
         "fields": documented(kind),
         "example": update_text("", {"kind": kind.name, "spec": kind.example}),
-        "systems": sorted(systems, key=lambda system: (system.environment, system.name)),
+        "systems": [
+            (system, asked_for(Address(team, system.name, kind.name, "x"), rules=rules, requester=username))
+            for system in sorted(systems, key=lambda system: (system.environment, system.name))
+        ],
+        "usual": usual_by_kind().get(kind.name),
         "draft": current(request),
     }
     return render(request, "catalogue/kind.html", given)

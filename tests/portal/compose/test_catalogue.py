@@ -1,8 +1,14 @@
 """The catalogue finds what a person wants to do."""
 
+from datetime import timedelta
+
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from changes.models import ChangeRequest
+from executors.models import Commit, ItemResource, Rollout, WorkItem
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +44,53 @@ def test_a_kind_is_explained(rita):
     ):
         assert text in page
     assert "Only with some values of other fields." in page
+
+
+def test_a_kind_says_who_must_agree_where_it_is_offered(rita):
+    page = rita.client.get("/catalogue/KafkaTopic/").content.decode()
+    assert "Who must agree: One of the owners of kafka-test (platform)." in page
+
+
+def test_how_long_a_kind_usually_takes_is_told_from_past_work(rita):
+    assert "How long it usually takes" not in rita.client.get("/catalogue/KafkaTopic/").content.decode()
+    merged = timezone.now() - timedelta(hours=1)
+    for number, seconds in enumerate((4, 8, 60), start=1):
+        worked_on(rita.user, number, merged=merged, seconds=seconds)
+    page = rita.client.get("/catalogue/KafkaTopic/").content.decode()
+    assert "How long it usually takes" in page
+    assert "<dd>30 min</dd>" in page
+    assert "<dd>8.0 s</dd>" in page
+    assert "usually 8.0 s after the merge" in rita.client.get("/catalogue/").content.decode()
+    with CaptureQueriesContext(connection) as few:
+        rita.client.get("/catalogue/")
+    for number in range(4, 20):
+        worked_on(rita.user, number, merged=merged, seconds=8)
+    with CaptureQueriesContext(connection) as many:
+        rita.client.get("/catalogue/")
+    assert len(many) == len(few)
+
+
+def worked_on(user, number, *, merged, seconds):
+    """On record: a topic that was asked for half an hour before its merge, and applied so many seconds after it."""
+    request = ChangeRequest.objects.create(
+        requester=user, state="merged", created_at=merged - timedelta(minutes=30), closed_at=merged
+    )
+    commit = Commit.objects.create(position=number, sha=f"{number:040x}", change_request_id=request.pk)
+    rollout = Rollout.objects.create(commit=commit, cause="merge")
+    item = WorkItem.objects.create(
+        rollout=rollout, position=number, wave=0, system="kafka-test", zone="default", state="succeeded"
+    )
+    ItemResource.objects.create(
+        item=item,
+        path=f"resources/payments/kafka-test/KafkaTopic/t{number}.yml",
+        kind="KafkaTopic",
+        identity=str(number),
+        operation="create",
+        blob="b" * 40,
+        order=0,
+        result="changed",
+        finished_at=merged + timedelta(seconds=seconds),
+    )
 
 
 def test_fields_of_rows_are_explained(rita):
