@@ -170,6 +170,7 @@ class Run(models.Model):
     worker = models.CharField(max_length=200)
     contained = models.BooleanField(default=False)
     containment = models.CharField(max_length=200, blank=True)  # how, or why not, as a sentence
+    catalog_origin = models.CharField(max_length=500, blank=True)  # repository and commit, if it comes from git
     catalog_digest = models.CharField(max_length=64, blank=True)  # of the system type's folder and the shared plugins
     error = models.TextField(blank=True)  # our own failure, in words
     events = models.PositiveIntegerField(default=0)
@@ -217,6 +218,7 @@ class Resource(models.Model):
     commit = models.ForeignKey(Commit, null=True, on_delete=models.PROTECT, related_name="+")  # that last changed it
     applied_blob = models.CharField(max_length=40, blank=True)
     applied_commit = models.ForeignKey(Commit, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    ours = models.BooleanField(default=False)  # it is on the system because of us, or we set out to make it
     applied_position = models.BigIntegerField(default=0)  # commits at or below it are never applied again
     sync = models.CharField(max_length=12, choices=SyncState.choices, default=SyncState.PENDING)
     message = models.TextField(blank=True)

@@ -71,12 +71,21 @@ def _finish(claim: Claim, end: End) -> None:
 
 
 def managed(item: WorkItem, rows: list[ItemResource]) -> set[tuple[str, str]]:
-    """Kind and identity of those that are on their system because we applied them."""
+    """Kind and identity of those that are on their system because of us."""
     found: set[tuple[str, str]] = set()
     for batch in _batches(rows):
         standing = Resource.objects.filter(system=item.system, identity__in={row.identity for row in batch})
-        found |= set(standing.exclude(applied_blob="").values_list("kind", "identity"))
+        found |= set(standing.filter(ours=True).values_list("kind", "identity"))
     return found
+
+
+def set_out(item: WorkItem, rows: list[ItemResource]) -> None:
+    """These do not exist yet and are about to: they are ours even if nobody hears how it ends."""
+    for batch in _batches(rows):
+        keys = Q(pk__in=[])
+        for row in batch:
+            keys |= Q(kind=row.kind, identity=row.identity)
+        Resource.objects.filter(keys, system=item.system).update(ours=True)
 
 
 class MainMoved(Exception):
@@ -145,7 +154,16 @@ def record(item: WorkItem, rows: list[ItemResource], *, results: Mapping[str, Re
         for row in batch:
             if resource := by_key.get((row.kind, row.identity)):
                 _stand(resource, row, item=item)
-        fields = ["applied_blob", "applied_commit", "applied_position", "sync", "message", "last_run", "changed_at"]
+        fields = [
+            "applied_blob",
+            "ours",
+            "applied_commit",
+            "applied_position",
+            "sync",
+            "message",
+            "last_run",
+            "changed_at",
+        ]
         Resource.objects.bulk_update(changed, fields, batch_size=100)
 
 
@@ -158,7 +176,7 @@ def _stand(resource: Resource, row: ItemResource, *, item: WorkItem) -> None:
     if row.result == ResultState.FAILED:
         resource.sync = SyncState.FAILED
         return
-    resource.applied_blob = "" if deleted else row.blob
+    resource.applied_blob, resource.ours = "" if deleted else row.blob, not deleted
     # What is applied again at a later commit was made so by the commit that last changed it.
     again = row.operation == REAPPLY and row.blob == resource.blob
     resource.applied_commit_id = resource.commit_id if again else item.rollout.commit_id

@@ -254,6 +254,7 @@ def want_applied(commit: Commit, changes: Iterable[Change]) -> None:
             applied_blob=change.blob,
             applied_commit=commit,
             applied_position=commit.position,
+            ours=True,
             sync=SyncState.SYNCED,
         )
         for change in changes

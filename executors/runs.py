@@ -124,6 +124,7 @@ class _Run:
     def __init__(self, claim: Claim, keeper: Keeper, attention: threading.Event) -> None:
         self.claim, self.keeper, self.attention = claim, keeper, attention
         self.reported: dict[str, Result] = {}
+        self.creating: list[ItemResource] = []  # heard of, not yet on record
         self.digests: dict[str, str] = {}
         self.task = ""  # the running one, under which the page shows what its module reports
         self.play: Play | None = None
@@ -147,7 +148,8 @@ class _Run:
     def _play(self, attempt: Attempt, order: Order, prepared: Prepared) -> None:
         how = containment()
         fields = {"contained": how.works, "containment": how.sentence[:200]}
-        self._start(prepared, catalog_digest=prepared.system_type.digest, **fields)
+        type_ = prepared.system_type
+        self._start(prepared, catalog_digest=type_.digest, catalog_origin=type_.origin[:500], **fields)
         self.digests = prepared.handover.digests
         writer = EventWriter(self.claim.run, mask=prepared.masker)
         try:
@@ -202,6 +204,7 @@ class _Run:
             while not self.killed:
                 self.attention.wait(LOOK_SECONDS)
                 self.attention.clear()
+                self._note_creating()
                 if play.ended.is_set():
                     break
                 self.killed = self._must_end(writer, boot_time() - begun)
@@ -210,10 +213,22 @@ class _Run:
             if self.keeper.too_late or writer.stale:
                 writer.abandon()
             ending = play.wait()
+            self._note_creating()
         if self.keeper.too_late or writer.stale or ending.overdue:
             how = "was taken over" if self.keeper.lost or writer.stale else "was not renewed in time"
             raise Stale(f"the lease of run {self.claim.run.pk} {how}, so its play was ended")
         return ending
+
+    def _note_creating(self) -> None:
+        while self.creating:
+            rows = self.creating[:]
+            try:
+                results.set_out(self.claim.item, rows)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("What run %s creates waits for the database: %s", self.claim.run.pk, error)
+                connection.close()
+                break
+            del self.creating[: len(rows)]
 
     def _must_end(self, writer: EventWriter, seconds: float) -> str:
         """Why the play has to be killed now; empty if it may go on."""
@@ -231,6 +246,12 @@ class _Run:
 
     def _report(self, report: dict[str, Any], wanted: dict[str, ItemResource], writer: EventWriter) -> None:
         """One line of a resource module: a result and an event. Handed to us by a play, so nothing is believed."""
+        if report.get("event") == "creating":
+            paths = report.get("paths")
+            named = [wanted.get(_long(path)) for path in paths] if isinstance(paths, list) else []
+            self.creating += [row for row in named if row is not None]
+            self.attention.set()
+            return
         row = wanted.get(_long(report.get("path")))
         if report.get("event") != "resource" or row is None or row.kind != report.get("kind"):
             writer.write("note", text="A module of the playbook reported something this run did not ask for.")

@@ -73,6 +73,25 @@ def test_a_resource_without_a_word_has_failed(yard):
     assert "without a word about this resource" in yard.result(box("quiet")).message
 
 
+def test_a_module_hears_what_is_on_the_system_because_of_us(yard):
+    def note(size, **more):
+        yard.roll_out({box("orders"): json.dumps(json.loads(document("Box", trouble="managed", size=size)) | more)})
+        return yard.stored("orders")["note"]
+
+    assert note(1) == "managed False, adopt False"
+    assert note(2, adopt=True) == "managed True, adopt True"
+    yard.roll_out({box("orders"): None})
+    assert note(3) == "managed False, adopt False"
+
+
+def test_what_a_killed_play_set_out_to_create_is_ours(yard):
+    yard.roll_out({box("orders"): document("Box", trouble="vanish"), box("other"): document("Box")})
+    assert yard.items()[0].state == "failed"
+    assert yard.resource(box("orders")).ours
+    assert not yard.resource(box("other")).ours
+    assert yard.resource(box("orders")).applied_blob == ""
+
+
 def test_a_playbook_that_is_killed_fails_its_resources(yard):
     yard.roll_out({box("orders"): document("Box", trouble="die")})
     assert yard.items()[0].state == "failed"

@@ -62,6 +62,11 @@ class ActionModule(ActionBase):
             os.write(self.pipe, b"{no json\n" + b"x" * 9_000_000 + b"\n")
         elif trouble == "print":
             self._display.display("\x1b]0;title\x07\x1b[31mred\x1b[0m \x1b[2J" + "y" * 30_000)
+        elif trouble == "vanish":  # it is made, and nobody hears of it
+            self.send(event="creating", kind=self.kind, paths=[resource["path"]])
+            os.kill(os.getppid(), 9)
+        elif trouble == "managed":
+            resource["spec"]["note"] = f"managed {resource['managed']}, adopt {resource['adopt']}"
         elif trouble == "leak":
             secret = self.secrets["resources"][resource["path"]]["lock"]
             self._display.display(f"the lock is {secret}")
