@@ -1,21 +1,38 @@
 """Owns what a worker does with a job. A job names a system; all else is in the database."""
 
+import logging
 import os
 import socket
 
+from changes.repository import RepositoryError, state
 from executors import queues
 from executors import reconcile as reconciling
 from executors.claim import claim
+from executors.models import Cursor
 from executors.runs import work_on
+
+log = logging.getLogger(__name__)
 
 
 def run_system(system: str) -> None:
     """Claim and run the first ready item of a system, then have somebody look for what became ready."""
     queues.arrived(system)
+    if not has_main():
+        return
     claimed = claim(system, worker=f"{socket.gethostname()}:{os.getpid()}", zone=queues.own_zone())
     if claimed is not None:
         work_on(claimed)
         reconciling.pass_on(claimed.item)
+
+
+def has_main() -> bool:
+    """Has this host what was discovered, or does it get it? Else nothing is claimed: the controller queues it again."""
+    try:
+        state().info(Cursor.objects.get(pk=1).sha)
+    except RepositoryError as error:
+        log.warning("The work waits: %s", error)
+        return False
+    return True
 
 
 def reconcile() -> None:

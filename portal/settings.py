@@ -22,6 +22,8 @@ ALLOWED_HOSTS = env.list("MERGEYARD_ALLOWED_HOSTS", default=["localhost", "127.0
 CSRF_TRUSTED_ORIGINS = env.list("MERGEYARD_TRUSTED_ORIGINS", default=[])
 
 MERGEYARD_REPOSITORY = Path(env.str("MERGEYARD_REPOSITORY", default=str(MERGEYARD_HOME / "state.git")))
+# Where workers on another host than the forge's fetch from; there MERGEYARD_REPOSITORY is a mirror.
+MERGEYARD_FORGE_URL = env.str("MERGEYARD_FORGE_URL", default="")
 MERGEYARD_CATALOG = [BASE_DIR / "playbooks", *env.list("MERGEYARD_CATALOG", default=[])]
 MERGEYARD_SECRETS_DIR = Path(env.str("MERGEYARD_SECRETS_DIR", default=str(MERGEYARD_HOME / "secrets")))
 # `env:` references of systems resolve only under this prefix.

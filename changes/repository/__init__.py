@@ -4,7 +4,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
+from changes.repository.mirror import MirroredRepository
 from changes.repository.objects import (
     HEADS,
     MAIN_REF,
@@ -25,20 +27,31 @@ __all__ = [
     "CommitInfo",
     "Conflict",
     "Hunk",
+    "MirroredRepository",
     "Person",
     "RefMoved",
     "Repository",
     "RepositoryError",
     "main_ref",
+    "must_be_the_forge",
     "state",
 ]
 
 
 @lru_cache(maxsize=32)
-def _opened(path: Path) -> Repository:
-    return Repository(path)
+def _opened(path: Path, forge: str) -> Repository:
+    return MirroredRepository(path, forge) if forge else Repository(path)
 
 
 def state() -> Repository:
-    """The configured state repository of this host."""
-    return _opened(Path(settings.MERGEYARD_REPOSITORY))
+    """The configured state repository of this host: the forge's own, or a mirror of it."""
+    return _opened(Path(settings.MERGEYARD_REPOSITORY), settings.MERGEYARD_FORGE_URL)
+
+
+def must_be_the_forge() -> None:
+    """Raises ImproperlyConfigured on a host that only has a mirror: what moves refs there would move nothing at all."""
+    if settings.MERGEYARD_FORGE_URL:
+        raise ImproperlyConfigured(
+            "MERGEYARD_FORGE_URL is set, so this host has a mirror of the state repository: only workers run here. "
+            "Start web and controller on the forge's host, without it."
+        )

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from changes.repository import MirroredRepository, RepositoryError
 from tests.changes.conftest import CATALOG, FILES, REFUNDS, box
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,8 @@ print(json.dumps(found))
 
 
 class Server:
+    scheme, serve_options, git_options = "http", (), ()
+
     def __init__(self, home):
         self.home = home
         self.environment = os.environ | {
@@ -55,7 +58,10 @@ class Server:
         self.port = listener.getsockname()[1]
         self.log = (home / "uvicorn.log").open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "portal.asgi:application", "--fd", str(listener.fileno())],
+            [
+                *(sys.executable, "-m", "uvicorn", "portal.asgi:application", "--fd", str(listener.fileno())),
+                *self.serve_options,
+            ],
             env=self.environment, cwd=ROOT, pass_fds=[listener.fileno()], stdout=self.log, stderr=self.log,
         )  # fmt: skip
         listener.close()
@@ -66,7 +72,7 @@ class Server:
         self.log.close()
 
     def url(self, user):
-        return f"http://{user}:{self.tokens[user]}@127.0.0.1:{self.port}/git/state.git"
+        return f"{self.scheme}://{user}:{self.tokens[user]}@127.0.0.1:{self.port}/git/state.git"
 
     def rows(self, query, *values):
         with sqlite3.connect(f"file:{self.home}/mergeyard.sqlite3?mode=ro", uri=True) as database:
@@ -102,8 +108,8 @@ class Clone:
             "GIT_CONFIG_NOSYSTEM": "1",
         }
         done = subprocess.run(
-            ["git", *arguments], cwd=cwd or self.folder, env=environment, input=stdin, capture_output=True, text=True,
-            check=False,
+            ["git", *self.server.git_options, *arguments],
+            cwd=cwd or self.folder, env=environment, input=stdin, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0 or not check, done.stderr
         return done
@@ -383,6 +389,16 @@ def test_a_text_that_cannot_be_read_and_has_secrets_is_refused(clone):
     refused = rita.push("change/unreadable", check=False)
     assert f"remote: - {REFUNDS}:5: The text cannot be read and has secrets" in refused.stderr
     assert "hunter2" not in refused.stderr
+
+
+def test_a_worker_on_another_host_fetches_its_mirror_with_a_token(server, clone, tmp_path):
+    main = clone("rita").run("rev-parse", "origin/main").stdout.strip()
+    mirror = MirroredRepository(tmp_path / "mirror.git", server.url("sam"))
+    assert "mergeyard.yml" in mirror.files(main)
+    wrong = MirroredRepository(tmp_path / "other.git", server.url("sam").replace(server.tokens["sam"], "my_wrong"))
+    with pytest.raises(RepositoryError, match="fetching main from http://127") as refused:
+        wrong.info(main)
+    assert "my_wrong" not in str(refused.value)
 
 
 def test_without_a_good_token_git_is_asked_to_sign_in(server):

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
+from changes.repository import must_be_the_forge
 from executors import queues
 from executors.reconcile import reconcile
 
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="Look until there is nothing left to do, then end.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        must_be_the_forge()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

@@ -1,0 +1,65 @@
+"""A worker on a host that is not the forge's: it has a mirror, and fetches what it lacks."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+
+from changes.repository import MirroredRepository, RepositoryError, must_be_the_forge, state
+from executors import queues
+from executors.models import Run
+from executors.reconcile import reconcile
+from tests.executors.conftest import box, document
+
+
+@pytest.fixture
+def elsewhere(yard, settings):
+    """Works off the queue as a worker on another host does, which reaches the forge at a URL."""
+    forge = settings.MERGEYARD_REPOSITORY
+
+    def work(url=f"file://{forge}"):
+        while reconcile():
+            pass
+        settings.MERGEYARD_REPOSITORY, settings.MERGEYARD_FORGE_URL = yard.directory / "there" / "mirror.git", url
+        try:
+            queues.worker("default").work(burst=True, logging_level="ERROR")
+        finally:
+            settings.MERGEYARD_REPOSITORY, settings.MERGEYARD_FORGE_URL = forge, ""
+
+    return work
+
+
+def test_a_worker_that_has_only_a_mirror_runs_the_work(yard, elsewhere):
+    yard.merge({box("orders"): document("Box", size=4)})
+    elsewhere()
+    assert yard.stored("orders")["size"] == 4
+    yard.merge({box("orders"): document("Box", size=5)})
+    elsewhere()
+    assert yard.stored("orders")["size"] == 5
+    assert [item.state for item in yard.items()] == ["succeeded", "succeeded"]
+    mirror = yard.directory / "there" / "mirror.git"
+    assert mirror.stat().st_mode & 0o077 == 0
+
+
+def test_work_waits_while_the_forge_is_away_and_no_attempt_is_lost(yard, elsewhere):
+    yard.merge({box("orders"): document("Box", size=4)})
+    elsewhere(url=f"file://{yard.directory}/gone.git")
+    assert [item.state for item in yard.items()] == ["queued"]
+    assert not Run.objects.exists()
+    elsewhere()
+    assert yard.stored("orders")["size"] == 4
+
+
+def test_where_only_a_mirror_is_nothing_starts_that_moves_refs(settings):
+    settings.MERGEYARD_FORGE_URL = "https://mergeyard.example.com/git/state.git"
+    with pytest.raises(ImproperlyConfigured, match="only workers run here"):
+        call_command("controller", once=True)
+    settings.MERGEYARD_FORGE_URL = ""
+    must_be_the_forge()
+    assert not isinstance(state(), MirroredRepository)
+
+
+def test_a_forge_that_is_away_is_said_without_the_token(tmp_path):
+    mirror = MirroredRepository(tmp_path / "mirror.git", "http://worker:geheim@127.0.0.1:9/git/state.git")
+    with pytest.raises(RepositoryError, match="fetching main from http://127.0.0.1:9/git/state.git") as away:
+        mirror.info("1" * 40)
+    assert "geheim" not in str(away.value)
