@@ -1,0 +1,85 @@
+"""What the plan and its checks say of every kind's documents, before anything is asked of a system."""
+
+import json
+
+import pytest
+
+from changes.catalog import load
+from changes.checks import run_checks
+from changes.plan import Operation, make_plan
+from changes.snapshot import Snapshot
+from tests.changes.trees import changed, tree
+from tests.systems.catalogue import KINDS, ROOTS, SYSTEM, Kind
+
+CATALOG = load(ROOTS)
+every_kind = pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], ids=repr)
+
+
+def system(kind, connection):
+    declared = {"type": kind.type, "owners": ["messaging"], "connection": connection}
+    return {f"systems/{SYSTEM}.yml": json.dumps(declared)}
+
+
+def path(kind, name, team="payments"):
+    return f"resources/{team}/{SYSTEM}/{kind.name}/{name}.yml"
+
+
+def document(kind, spec):
+    secrets = {name: f"file:payments/{name}" for name in kind.file.get("secrets", {})}
+    return json.dumps({"kind": kind.name, "spec": spec} | ({"secrets": secrets} if secrets else {}))
+
+
+def planned(base: Snapshot, files, requester="paula"):
+    head = base.with_changes(changed(files))
+    plan = make_plan(base, head, files, CATALOG)
+    found = run_checks(plan, base=base, head=head, catalog=CATALOG, requester=requester)
+    return plan, {violation.id: violation for violation in found}
+
+
+@pytest.fixture
+def base():
+    def made(kind, files=None):
+        return tree({**system(kind, {}), **(files or {})}, CATALOG)
+
+    return made
+
+
+@every_kind
+def test_two_documents_of_one_thing_on_the_system_are_refused(base, kind):
+    text = document(kind, kind.resource()["spec"])
+    _, found = planned(base(kind), {path(kind, "one"): text, path(kind, "two", "shop"): text})
+    assert "is described by" in found["identity.taken"].message
+    assert found["identity.taken"].fix
+
+
+@every_kind
+def test_a_field_that_cannot_be_changed_is_refused_with_its_reason(base, kind):
+    spec = kind.resource()["spec"]
+    before = base(kind, {path(kind, "one"): document(kind, spec)})
+    for field in kind.frozen:
+        changed_spec = {**spec, field: kind.example.frozen[field]}
+        _, found = planned(before, {path(kind, "one"): document(kind, changed_spec)})
+        assert found[f"immutable.{field}"].fix == kind.file["immutable"][field]
+
+
+@every_kind
+def test_a_document_that_moves_to_another_team_is_one_transfer_and_no_deletion(base, kind):
+    text = document(kind, kind.resource()["spec"])
+    before = base(kind, {path(kind, "one"): text})
+    plan, _ = planned(before, {path(kind, "one"): None, path(kind, "one", "shop"): text})
+    assert [(item.operation, item.old_path) for item in plan.items] == [(Operation.TRANSFER, path(kind, "one"))]
+
+
+@every_kind
+def test_a_deletion_is_told_as_a_risk(base, kind):
+    before = base(kind, {path(kind, "one"): document(kind, kind.resource()["spec"])})
+    plan, _ = planned(before, {path(kind, "one"): None})
+    assert plan.items[0].risks
+
+
+@every_kind
+def test_what_a_document_refers_to_has_to_be_there(base, kind):
+    spec = kind.resource()["spec"]
+    references = CATALOG.kinds[kind.name].references(spec)
+    _, found = planned(base(kind), {path(kind, "one"): document(kind, spec)})
+    assert ("reference.missing" in found) == bool(references)
