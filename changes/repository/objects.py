@@ -124,9 +124,8 @@ class Repository:
         if reference is None or str(reference.target) != old:
             raise RefMoved(f"{ref} is no longer at {old[:10]}")
         try:
-            reference.set_target(
-                pygit2.Oid(hex=new)
-            )  # libgit2 compares with the value read above, under the ref's lock
+            # libgit2 compares with the value read above, under the ref's lock.
+            reference.set_target(pygit2.Oid(hex=new))
         except (pygit2.GitError, OSError, ValueError) as problem:
             raise RefMoved(f"moving {ref}: {problem}") from problem
 

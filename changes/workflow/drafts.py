@@ -212,11 +212,15 @@ def _changes(repository: Repository, main: str, edits: list[Edit]) -> dict[str, 
                 "and decide what it should say."
             )
     wanted = {edit.path: None if edit.deletes else edit.text.encode() for edit in edits}
-    return {
+    changes = {
         path: content
         for path, content in wanted.items()
         if repository.blob_at(main, path) != (None if content is None else repository.hash_blob(content))
     }
+    for path, content in changes.items():
+        if content is not None and (plain := plain_secrets(path, content)):
+            raise Refused(f"Not proposed: {plain[0]}")  # an edit may come from git's history
+    return changes
 
 
 def _commit(

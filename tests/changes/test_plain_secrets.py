@@ -83,6 +83,14 @@ def test_other_files_have_no_secrets(path):
     assert found("secrets: {password: hunter2}\n", path) == []
 
 
+def test_a_revert_does_not_bring_a_value_back(office):
+    office.commit_by_hand({REFUNDS: (box(5) + "secrets: {password: hunter2}\n").encode()})
+    removed = office.merged({REFUNDS: box(5)})
+    draft = workflow.revert(removed, office.rita)
+    with pytest.raises(Refused, match="Not proposed: .*refunds.yml:4: secrets.password: A secret is a reference"):
+        workflow.propose(draft, office.rita)
+
+
 def test_no_verb_keeps_a_value_but_what_main_has_can_be_opened_to_be_mended(office):
     plain = box(5) + "secrets: {password: hunter2}\n"
     draft = workflow.start_draft(office.rita)
