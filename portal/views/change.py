@@ -34,7 +34,7 @@ def change(request: HttpRequest, number: int) -> HttpResponseBase:
     context = _frame(request, found, tab)
     if request.GET.get("part") == "head":
         return render(request, "changes/_head.html", context)
-    context |= _TAB[tab](context["review"], context["rollout"], signed_in(request))  # type: ignore[arg-type]
+    context |= _TAB[tab](context["review"], context["rollout"], request)  # type: ignore[arg-type]
     return render(request, f"changes/{tab}.html", context)
 
 
@@ -70,31 +70,35 @@ def _rollout(found: ChangeRequest) -> Rollout | None:
     return rollouts.select_related("commit").first()
 
 
-def _plan(review: Review, rollout: Rollout | None, user: User) -> dict[str, object]:
+def _plan(review: Review, rollout: Rollout | None, request: HttpRequest) -> dict[str, object]:
     rules = main_snapshot()
     return {
         "groups": [(name, rules.systems.get(name), items) for name, items in review.plan.by_system().items()],
         "others": [(item, _hunks(item.base_blob, item.head_blob)) for item in review.plan.others[:FILES]],
         "counts": {str(operation): count for operation, count in review.plan.counts().items() if count},
-        "said": change_page.said(review, user),
+        "said": change_page.said(review, signed_in(request)),
     }
 
 
-def _checks(review: Review, rollout: Rollout | None, user: User) -> dict[str, object]:
+def _checks(review: Review, rollout: Rollout | None, request: HttpRequest) -> dict[str, object]:
     names = {name for one in review.requirements for name in one.candidates}
     people = {person.username: person for person in User.objects.filter(username__in=names)}
-    return {"groups": change_page.groups(review), "people": people, "said": change_page.said(review, user)}
+    return {
+        "groups": change_page.groups(review),
+        "people": people,
+        "said": change_page.said(review, signed_in(request)),
+    }
 
 
-def _work(review: Review, rollout: Rollout | None, user: User) -> dict[str, object]:
+def _work(review: Review, rollout: Rollout | None, request: HttpRequest) -> dict[str, object]:
     return {}
 
 
-def _discussion(review: Review, rollout: Rollout | None, user: User) -> dict[str, object]:
-    return {"moments": timeline(review.change_request, rollout)}
+def _discussion(review: Review, rollout: Rollout | None, request: HttpRequest) -> dict[str, object]:
+    return {"timeline": timeline(review.change_request, rollout, request.GET)}
 
 
-def _files(review: Review, rollout: Rollout | None, user: User) -> dict[str, object]:
+def _files(review: Review, rollout: Rollout | None, request: HttpRequest) -> dict[str, object]:
     shown = [{"item": item, "hunks": _hunks(item.base_blob, item.head_blob)} for item in review.plan.items[:FILES]]
     return {"files": shown, "left_out": max(0, len(review.plan.items) - FILES)}
 
@@ -113,7 +117,7 @@ def _hunks(old: str | None, new: str | None) -> tuple[Hunk, ...]:
     return tuple(kept)
 
 
-_TAB: dict[str, Callable[[Review, Rollout | None, User], dict[str, object]]] = {
+_TAB: dict[str, Callable[[Review, Rollout | None, HttpRequest], dict[str, object]]] = {
     "plan": _plan,
     "checks": _checks,
     "rollout": _work,

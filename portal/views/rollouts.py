@@ -20,6 +20,7 @@ from portal import log
 from portal.access import log_readers, may_see_logs, signed_in
 from portal.streams import in_thread
 from portal.templatetags.rollouts import number_of
+from portal.timeline import rollout_timeline
 
 PAGE = 30
 
@@ -67,10 +68,17 @@ def _list_rows(found: list[Rollout]) -> list[dict[str, object]]:
 
 @require_GET
 def rollout(request: HttpRequest, pk: int) -> HttpResponse:
-    """The page; for its own script only its live part."""
+    """The page; for its own script only its live part or its timeline."""
     found = get_object_or_404(Rollout.objects.select_related("commit"), pk=pk)
-    template = "rollouts/_rollout.html" if request.headers.get("HX-Request") else "rollouts/rollout.html"
-    response = render(request, template, {"rollout": found, "section": "changes"})
+    context: dict[str, object] = {"rollout": found, "section": "changes"}
+    template = "rollouts/rollout.html"
+    if request.GET.get("part") == "timeline":
+        template = "rollouts/_timeline.html"
+    elif request.headers.get("HX-Request"):
+        template = "rollouts/_rollout.html"
+    if template != "rollouts/_rollout.html":
+        context["timeline"] = rollout_timeline(found, request.GET)
+    response = render(request, template, context)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "HX-Request, X-Keep-Log, Cookie"
     return response

@@ -24,6 +24,8 @@ ONES = [
     "/systems/shelf-test/",
     "/resources/payments/shelf-test/Box/orders/",
     "/teams/payments/",
+    "/rollouts/1/",
+    "/rollouts/2/?until=2026-01-01T00:00:00%2B00:00",
     "/history/?q=none+x:y",
 ]
 TABS = ["plan", "checks", "rollout", "discussion", "files"]
@@ -209,6 +211,13 @@ def test_times_are_in_the_readers_zone(site, person):
         ".format(new Date(document.querySelector('time[data-when]').dateTime))"
     )
     assert time_element.get_attribute("title") == there
+
+
+def test_the_server_learns_the_readers_zone(site, person):
+    page = person(site, "olga", timezone_id="Asia/Tokyo")
+    page.goto("/history/?state=open")
+    page.click("summary:has-text('More filters')")
+    expect(page.locator(".more-filters")).to_contain_text("A day begins at midnight, Asia/Tokyo.")
 
 
 def test_on_a_phone_the_menu_opens_over_the_page(site, person):

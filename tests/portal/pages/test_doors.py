@@ -46,8 +46,9 @@ def site(office, work):
     item = WorkItem.objects.get(rollout=rollout)
     item.move("waiting")
     WorkItem.objects.filter(pk=item.pk).update(state="failed", reason=WORDS)
-    Transition.objects.create(noun="workitem", noun_id=item.pk, before="running", after="failed", why=WORDS)
     run = Run.objects.get(item=item)
+    for noun, pk in (("workitem", item.pk), ("run", run.pk)):
+        Transition.objects.create(noun=noun, noun_id=pk, before="running", after="failed", why=WORDS)
     token, _ = tokens.create(office.rita, title="laptop")
     kinds = {"catalogue": "Box", "systems": "shelf-test", "teams": "payments"}
 
