@@ -267,8 +267,8 @@ def count_hint(schema: Schema) -> str:
     if low and high:
         return f"{low} to {high} entries"
     if low:
-        return f"at least {low}"
-    return f"at most {high}" if high else ""
+        return f"at least {low} {'entry' if low == 1 else 'entries'}"
+    return f"at most {high} entries" if high else ""
 
 
 def _key_options(schema: Schema) -> tuple[str, ...]:

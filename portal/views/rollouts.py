@@ -41,7 +41,7 @@ def rollouts(request: HttpRequest) -> HttpResponse:
         "newer": f"?after={found[0].pk}" if newer and found else "",
         "older": f"?before={found[-1].pk}" if older and found else "",
     }
-    return render(request, "rollouts/list.html", {"rows": _list_rows(found), "page": pager, "section": "changes"})
+    return render(request, "rollouts/list.html", {"rows": _list_rows(found), "page": pager, "section": "rollouts"})
 
 
 def _list_rows(found: list[Rollout]) -> list[dict[str, object]]:
@@ -70,7 +70,7 @@ def _list_rows(found: list[Rollout]) -> list[dict[str, object]]:
 def rollout(request: HttpRequest, pk: int) -> HttpResponse:
     """The page; for its own script only its live part or its timeline."""
     found = get_object_or_404(Rollout.objects.select_related("commit"), pk=pk)
-    context: dict[str, object] = {"rollout": found, "section": "changes"}
+    context: dict[str, object] = {"rollout": found, "section": "rollouts"}
     template = "rollouts/rollout.html"
     if request.GET.get("part") == "timeline":
         template = "rollouts/_timeline.html"
@@ -133,7 +133,7 @@ def run_log(request: HttpRequest, pk: int) -> HttpResponse:
         "run": run,
         "log": shown,
         "rollout": run.item.rollout,
-        "section": "changes",
+        "section": "rollouts",
         "q": words,
     }
     if request.headers.get("HX-Request"):

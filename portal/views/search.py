@@ -48,6 +48,7 @@ def _pages() -> Iterator[Hit]:
     yield Hit("New change", reverse("catalogue"), "plus", "c")
     yield Hit("Home: what waits for me", reverse("home"), "inbox", "g h")
     yield Hit("Changes", reverse("history"), "git-pull-request-arrow", "g c")
+    yield Hit("Rollouts", reverse("rollouts"), "rocket", "g o")
     yield Hit("Systems", reverse("systems"), "server", "g s")
     yield Hit("Resources", reverse("resources"), "boxes", "g r")
     yield Hit("Tokens and git", reverse("tokens"), "key-round")

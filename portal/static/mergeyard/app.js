@@ -186,8 +186,8 @@
     const key = event.key;
     if (Date.now() - going < 1200) {
       going = 0;
-      const link = { h: 1, c: 2, s: 3, r: 4, t: 5 }[key];
-      if (link) { event.preventDefault(); location.assign($$("#sidebar .nav-links a")[link - 1].href); }
+      const link = $$("#sidebar [data-key]").find((one) => one.dataset.key === key);
+      if (link) { event.preventDefault(); location.assign(link.href); }
       return;
     }
     if (key === "g") { going = Date.now(); return; }
