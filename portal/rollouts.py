@@ -130,7 +130,7 @@ class RolloutPage:
     counts: tuple[tuple[str, int], ...]
     done: int
     total: int
-    left: int | None  # seconds, roughly
+    left: int | None  # seconds, roughly; 0: longer than usual already
     detail: Detail | None
     after: str  # what the page has of each run, as its stream takes it
     sign: str  # of what it says of the items
@@ -266,7 +266,8 @@ def _flat(thing: object, prefix: str = "") -> dict[str, object]:
 
 
 def _seconds_left(cells: list[Cell]) -> int | None:
-    """From past runs of the same systems: each wave takes as long as its slowest item. None: a system never ran."""
+    """From past runs of the same systems: each wave takes as long as its slowest item. None: a system never ran; 0: a
+    run takes more than twice as long as usual, and nobody knows how much longer."""
     open_cells = [cell for cell in cells if cell.item.state in ITEM_OPEN]
     if all(cell.item.state == ItemState.WAITING for cell in open_cells) and any(cell.troubled for cell in cells):
         return None  # it stands until somebody retries or reverts
@@ -277,6 +278,8 @@ def _seconds_left(cells: list[Cell]) -> int | None:
         if expected is None:
             return None
         spent = cell.seconds or 0.0 if cell.item.state == ItemState.RUNNING else 0.0
+        if spent > 2 * expected + 2:
+            return 0
         by_wave[cell.item.wave] = max(by_wave[cell.item.wave], expected - spent, 1.0)
     return ceil(sum(by_wave.values()))
 

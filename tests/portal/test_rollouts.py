@@ -1,6 +1,7 @@
 """The pages of rollouts and runs, from a portal that runs."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -49,6 +50,17 @@ def test_a_failure_floats_up_with_words_task_line_and_what_can_be_done(portal, f
     assert f"/runs/{run.pk}/log/?line=4#r{run.pk}-l4" in trouble
     assert f'action="/items/{item.pk}/retry/"' in trouble
     assert page.index("notice-bad trouble") < page.index('class="matrix"')
+
+
+@pytest.mark.parametrize(("spent", "said"), [(1, "s left"), (60, "takes longer than usual")])
+def test_how_long_it_still_takes_is_told_from_past_runs_or_not_at_all(portal, spent, said):
+    now, system = timezone.now(), f"shelf-{spent}"
+    former = portal.item(portal.rollout(), system, state="succeeded")
+    past = portal.run(former, state="succeeded", finished_at=now)
+    type(past).objects.filter(pk=past.pk).update(started_at=now - timedelta(seconds=10))
+    running = portal.run(portal.item(portal.rollout(), system))
+    type(running).objects.filter(pk=running.pk).update(started_at=now - timedelta(seconds=spent))
+    assert said in get(portal, "rita", f"/rollouts/{running.item.rollout_id}/").text
 
 
 def test_nothing_of_an_event_or_document_is_markup(portal, failed):
