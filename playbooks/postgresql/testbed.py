@@ -13,6 +13,8 @@ from playbooks.servers import CannotStart, Example, MissingTool, Server, Testbed
 MEMORY_ONLY = False
 ADMIN = "mergeyard"
 SECONDS = 8
+GRANTS = "conformance_grants"
+GRANTEES = 2_000
 
 EXAMPLES = {
     "PostgresRole": Example(
@@ -43,6 +45,22 @@ EXAMPLES = {
         frozen={"encoding": "LATIN1", "locale": "C.UTF-8"},
         needs={"PostgresRole": [{"name": "conformance_owner"}, {"name": "conformance_other"}]},
         refused={"owner": "conformance_nobody"},
+    ),
+    "PostgresGrant": Example(
+        spec={
+            "database": GRANTS,
+            "role": "grantee",
+            "access": "read",
+            "schemas": ["extra", "public"],
+            "create": True,
+        },
+        updates={"access": "write", "schemas": ["public"], "create": False},
+        needs={
+            "PostgresRole": [{"name": "conformance_owner"}],
+            "PostgresDatabase": [{"name": GRANTS, "owner": "conformance_owner"}],
+        },
+        vary=lambda number: {"role": f"grantee_{number % GRANTEES}"},
+        refused={"schemas": ["nowhere"]},
     ),
 }
 
@@ -103,7 +121,22 @@ def _initialise(directory: Path, initdb: str) -> None:
         raise CannotStart(f"PostgreSQL could not make its data directory {directory / 'data'}: {lines[-1]}")
 
 
-def _connect(testbed: Testbed, *, user: str = ADMIN, password: str = "") -> Any:
+def prepare(testbed: Testbed, kind: str) -> None:
+    """Roles to grant something to, and tables of a database that another role owns."""
+    if kind != "PostgresGrant":
+        return
+    with _connect(testbed) as database:
+        database.execute(
+            f"DO $$ BEGIN FOR n IN 0..{GRANTEES} LOOP EXECUTE format('CREATE ROLE grantee_%s', n); END LOOP; END $$"
+        )
+    with _connect(testbed, database=GRANTS) as database:
+        database.execute("SET ROLE conformance_owner")
+        database.execute("CREATE SCHEMA extra")
+        for schema in ("extra", "public"):
+            database.execute(f"CREATE TABLE {schema}.orders (id serial, note text)")
+
+
+def _connect(testbed: Testbed, *, user: str = ADMIN, password: str = "", database: str = "") -> Any:
     import psycopg
 
     connection = testbed.connection
@@ -112,7 +145,7 @@ def _connect(testbed: Testbed, *, user: str = ADMIN, password: str = "") -> Any:
         port=connection["port"],
         user=user,
         password=password or testbed.secrets["password"],
-        dbname=connection["database"],
+        dbname=database or connection["database"],
         connect_timeout=SECONDS,
         autocommit=True,
     )
@@ -134,6 +167,8 @@ def _settings(config: list[str] | None) -> dict[str, str]:
 
 def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | None:
     """The role or database as a spec, by SQL; written apart from the modules so that one checks the other."""
+    if kind == "PostgresGrant":
+        return _granted(testbed, spec)
     with _connect(testbed) as database:
         if kind == "PostgresRole":
             row = database.execute(
@@ -158,12 +193,64 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
         return {"name": spec["name"], **dict(zip(names, row[:4], strict=True)), "settings": _settings(row[4])}
 
 
-def make(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+def _granted(testbed: Testbed, spec: dict[str, Any]) -> dict[str, Any] | None:
+    """What the role holds on tables, as the standard's information schema tells it."""
+    with _connect(testbed, database=spec["database"]) as database:
+        held = database.execute(
+            "SELECT table_schema, array_agg(privilege_type::text), has_schema_privilege(%s, table_schema, 'CREATE') "
+            "FROM information_schema.role_table_grants WHERE grantee = %s GROUP BY 1 ORDER BY 1",
+            [spec["role"], spec["role"]],
+        ).fetchall()
+    if not held:
+        return None
+    levels = {("SELECT",): "read", ("DELETE", "INSERT", "SELECT", "UPDATE"): "write"}
+    access = {levels.get(tuple(sorted(privileges)), "mixed") for _, privileges, _ in held}
+    return {
+        "database": spec["database"],
+        "role": spec["role"],
+        "access": access.pop() if len(access) == 1 else "mixed",
+        "schemas": [schema for schema, _, _ in held],
+        "create": all(create for _, _, create in held),
+    }
+
+
+BY_HAND = {
+    "make": {
+        "PostgresRole": "CREATE ROLE {}",
+        "PostgresDatabase": "CREATE DATABASE {}",
+        "PostgresGrant": "GRANT SELECT ON public.orders TO {}",
+    },
+    "tamper": {
+        "PostgresRole": "ALTER ROLE {} CONNECTION LIMIT 3",
+        "PostgresDatabase": "ALTER DATABASE {} CONNECTION LIMIT 3",
+        "PostgresGrant": "REVOKE SELECT ON public.orders FROM {}",
+    },
+    "remove": {
+        "PostgresRole": "DROP ROLE IF EXISTS {}",
+        "PostgresDatabase": "DROP DATABASE IF EXISTS {}",
+        "PostgresGrant": "DROP OWNED BY {}",
+    },
+}
+
+
+def _by_hand(testbed: Testbed, verb: str, kind: str, spec: dict[str, Any]) -> None:
     from psycopg import sql
 
-    what = sql.SQL("ROLE" if kind == "PostgresRole" else "DATABASE")
-    with _connect(testbed) as database:
-        database.execute(sql.SQL("CREATE {} {}").format(what, sql.Identifier(spec["name"])))
+    name = spec["role"] if kind == "PostgresGrant" else spec["name"]
+    with _connect(testbed, database=spec.get("database", "")) as database:
+        database.execute(sql.SQL(BY_HAND[verb][kind]).format(sql.Identifier(name)))
+
+
+def make(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    _by_hand(testbed, "make", kind, spec)
+
+
+def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    _by_hand(testbed, "tamper", kind, spec)
+
+
+def remove(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
+    _by_hand(testbed, "remove", kind, spec)
 
 
 def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str, str]) -> bool:
@@ -174,19 +261,3 @@ def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str
     except psycopg.OperationalError:
         return False
     return True
-
-
-def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    from psycopg import sql
-
-    what = sql.SQL("ROLE" if kind == "PostgresRole" else "DATABASE")
-    with _connect(testbed) as database:
-        database.execute(sql.SQL("ALTER {} {} CONNECTION LIMIT 3").format(what, sql.Identifier(spec["name"])))
-
-
-def remove(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    from psycopg import sql
-
-    what = sql.SQL("ROLE" if kind == "PostgresRole" else "DATABASE")
-    with _connect(testbed) as database:
-        database.execute(sql.SQL("DROP {} IF EXISTS {}").format(what, sql.Identifier(spec["name"])))

@@ -182,6 +182,8 @@ class Stage:
         ]
         if needed:
             assert self.play(replaced=needed).failed == []
+        if hasattr(self.module, "prepare"):
+            self.module.prepare(self.testbed, kind.name)
         self.ready.add(kind.name)
 
     def read(self, resource):

@@ -7,7 +7,7 @@ from psycopg import sql
 from tests.systems.catalogue import Kind
 
 pytestmark = [pytest.mark.systems]
-ROLE, DATABASE = Kind("postgresql", "PostgresRole"), Kind("postgresql", "PostgresDatabase")
+ROLE, DATABASE, GRANT = (Kind("postgresql", f"Postgres{name}") for name in ("Role", "Database", "Grant"))
 
 
 @pytest.fixture
@@ -108,3 +108,32 @@ def test_a_role_and_its_database_come_and_go_in_one_play_in_the_right_order(stag
     gone = stage.play(deleted=[role, database])
     assert [event["kind"] for event in gone.resources] == ["PostgresDatabase", "PostgresRole"]
     assert gone.code == 0
+
+
+def test_a_reader_reads_what_is_there_and_what_comes_and_writes_nothing(stage):
+    stage.prepare(GRANT)
+    role, grant = ROLE.resource(), GRANT.resource(create=False, schemas=["public"])
+    name = grant["spec"]["role"] = role["spec"]["name"]
+    stage.play(replaced=[role, grant], secrets={"password": "reader"})
+    database = grant["spec"]["database"]
+    with connect(stage, dbname=database) as owner:
+        owner.execute("SET ROLE conformance_owner")
+        owner.execute("CREATE TABLE later (id serial)")
+    with connect(stage, dbname=database, user=name, password="reader") as reader:
+        for table in ("orders", "later"):
+            assert reader.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(f"INSERT INTO {table} DEFAULT VALUES")
+    stage.play(replaced=[GRANT.changed(grant, access="write")])
+    with connect(stage, dbname=database, user=name, password="reader") as writer:
+        writer.execute("INSERT INTO later DEFAULT VALUES")
+    assert stage.play(deleted=[grant, role]).failed == []
+    with connect(stage, dbname=database) as owner:
+        owner.execute("DROP TABLE later")
+
+
+def test_the_owner_of_a_database_needs_no_grant(stage):
+    stage.prepare(GRANT)
+    grant = GRANT.resource(role="conformance_owner")
+    event = stage.play(replaced=[grant]).of(grant)
+    assert event["message"] == "conformance_owner owns the database and needs no grant; remove the document."

@@ -40,23 +40,27 @@ def said(error: psycopg.Error) -> str:
 class PostgresAction(ResourceAction):  # type: ignore[misc]
     OBJECT: str  # ROLE or DATABASE, as SQL says it
 
+    def where(self) -> dict[str, Any]:
+        """How the server is reached; the database is the caller's."""
+        return {
+            "host": self.connection["host"],
+            "port": self.connection.get("port", 5432),
+            "user": self.connection["user"],
+            "password": self.system_secrets.get("password"),
+            "sslmode": self.connection.get("sslmode", "prefer"),
+            "connect_timeout": 8,
+            "application_name": "mergeyard",
+        }
+
     def open(self) -> None:
-        host, port = self.connection["host"], self.connection.get("port", 5432)
+        where = self.where()
         try:
             self.database = psycopg.connect(
-                host=host,
-                port=port,
-                user=self.connection["user"],
-                password=self.system_secrets.get("password"),
-                dbname=self.connection.get("database", "postgres"),
-                sslmode=self.connection.get("sslmode", "prefer"),
-                connect_timeout=8,
-                application_name="mergeyard",
-                autocommit=True,
+                **where, dbname=self.connection.get("database", "postgres"), autocommit=True
             )
         except psycopg.Error as error:
             cause = str(error).strip().splitlines()[0].rstrip(".?")
-            raise SystemDown(f"PostgreSQL at {host}:{port} cannot be used: {cause}.") from error
+            raise SystemDown(f"PostgreSQL at {where['host']}:{where['port']} cannot be used: {cause}.") from error
 
     def close(self) -> None:
         self.database.close()

@@ -1,0 +1,123 @@
+"""Owns the privileges of roles within databases: reads, replaces and takes them back, one connection per database.
+
+What a grant means is module_utils/postgres_grants. PostgreSQL can hold no ownership marker for a privilege.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import ansible.module_utils
+from ansible import constants
+
+ansible.module_utils.__path__[:] = [
+    *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
+]
+
+import psycopg  # noqa: E402
+from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
+    Found,
+    Identity,
+    Outcome,
+    Refused,
+    Resource,
+    Spec,
+    SystemDown,
+    shown,
+)
+from ansible.module_utils.postgres import PostgresAction, fit, said  # noqa: E402
+from ansible.module_utils.postgres_grants import HELD, OBJECTS, TABLES, by_role, found_of, grant, revoke  # noqa: E402
+from psycopg import sql  # noqa: E402
+
+DATABASES = """
+SELECT datname AS name, pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datallowconn AND NOT datistemplate
+"""
+
+
+class ActionModule(PostgresAction):  # type: ignore[misc]
+    KIND = "PostgresGrant"
+    IDENTITY = ("database", "role")
+    MARKED = False
+
+    def open(self) -> None:
+        super().open()
+        self.owners = {row["name"]: row["owner"] for row in self.rows(DATABASES)}
+        self.objects: dict[str, dict[str, tuple[int, int]]] = {}
+
+    def read(self, resources: list[Resource]) -> dict[Identity, Found]:
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for resource in resources:
+            wanted[str(resource.spec["database"])].add(str(resource.spec["role"]))
+        found: dict[Identity, Found] = {}
+        for database, roles in wanted.items():
+            if database in self.owners:
+                found |= {(database, role): one for role, one in self.held(database).items() if role in roles}
+        return found
+
+    def gather(self) -> list[Found]:
+        return [one for database in sorted(self.owners) for _, one in sorted(self.held(database).items())]
+
+    def held(self, database: str) -> dict[str, Found]:
+        with self.connected(database) as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+            held = by_role(cursor.execute(HELD).fetchall())
+            rows = cursor.execute(OBJECTS).fetchall()
+        self.objects[database] = {row["schema"]: (row["tables"], row["sequences"]) for row in rows}
+        return {role: found_of(database, role, one, self.objects[database]) for role, one in held.items()}
+
+    def connected(self, database: str) -> Any:
+        try:
+            return psycopg.connect(**self.where(), dbname=database)
+        except psycopg.Error as error:
+            cause = str(error).strip().splitlines()[0].rstrip(".?")
+            raise SystemDown(f"The database {shown(database)} cannot be used: {cause}.") from error
+
+    def after(self, resource: Resource, found: Found | None) -> Spec:
+        spec = resource.spec
+        database, role, schemas = str(spec["database"]), str(spec["role"]), list(map(str, spec["schemas"]))
+        fit(database)
+        fit(role)
+        if spec["access"] not in TABLES:
+            raise Refused(f"access: {shown(spec['access'])} is none of {', '.join(TABLES)}.")
+        if database not in self.owners:
+            if self.check:  # it may be made by the same play
+                return {**spec, "schemas": sorted(schemas)}
+            raise Refused(f"There is no database {shown(database)} on the server.")
+        if self.owners[database] == role:
+            raise Refused(f"{shown(role)} owns the database and needs no grant; remove the document.")
+        for schema in schemas:
+            if schema not in self.objects[database]:
+                raise Refused(f"schemas: there is no schema {shown(schema)} in the database {shown(database)}.")
+        return {**spec, "schemas": sorted(schemas)}
+
+    def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
+        by_database: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            by_database[str(outcome.resource.spec["database"])].append(outcome)
+        for database, group in by_database.items():
+            with self.connected(database) as connection:
+                connection.autocommit = True
+                for outcome in group:
+                    yield outcome, self.settled(connection, outcome)
+
+    def settled(self, connection: Any, outcome: Outcome) -> str:
+        """One transaction: nobody sees a moment without privileges, and a failure leaves what was there."""
+        database, role = str(outcome.resource.spec["database"]), str(outcome.resource.spec["role"])
+        owner = self.owners[database]
+        held: list[str] = outcome.before["schemas"] if outcome.before else []
+        on_database = {"database": sql.Identifier(database), "role": sql.Identifier(role)}
+        try:
+            with connection.transaction():
+                for statement in revoke(role, owner, held):
+                    connection.execute(statement)
+                connection.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM {role}").format(**on_database))
+                if outcome.after is not None:
+                    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {database} TO {role}").format(**on_database))
+                    for statement in grant(outcome.after, owner):
+                        connection.execute(statement)
+        except psycopg.Error as error:
+            return str(said(error))
+        except UnicodeEncodeError:
+            return "It holds characters that cannot be sent to PostgreSQL."
+        return ""
