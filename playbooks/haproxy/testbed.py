@@ -105,7 +105,6 @@ def start(directory: Path) -> Testbed:
             "config_directory": str(config.parent),
             "routes_directory": str(routes),
             "socket_directory": str(socket_directory),
-            "haproxy": binary,
         },
         secrets={},
         servers=[backends, balancer],

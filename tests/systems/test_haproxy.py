@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.systems.catalogue import Kind
+from changes.catalog import load
+from tests.systems.catalogue import PLAYBOOKS, Kind
 
 pytestmark = [pytest.mark.systems]
 ROUTE = Kind("haproxy", "BalancerRoute")
@@ -115,6 +116,20 @@ def test_a_configuration_that_haproxy_refuses_is_never_put_in_place(stage):
         assert "could not resolve address 'does-not-exist.invalid'" in played.of(bad)["message"]
     assert not file_of(stage, bad).exists()
     assert answer(stage, good)[0] == 200
+
+
+def test_a_connection_names_no_program(stage, tmp_path, monkeypatch):
+    marker, program = tmp_path / "marker", tmp_path / "haproxy"
+    program.write_text(f"#!/bin/sh\ntouch {marker}\n")
+    program.chmod(0o755)
+    connection = {**stage.testbed.connection, "haproxy": str(program)}
+    assert load([PLAYBOOKS]).types["haproxy"].connection_problems(stage.testbed.connection) == ()
+    assert load([PLAYBOOKS]).types["haproxy"].connection_problems(connection) != ()
+    monkeypatch.setattr(stage.testbed, "connection", connection)
+    resource = route(stage, "blue")
+    assert stage.play(replaced=[resource]).code == 0
+    assert answer(stage, resource)[0] == 200
+    assert not marker.exists()
 
 
 def test_when_the_balancers_own_configuration_is_broken_nothing_is_written_and_the_sentence_says_so(stage):

