@@ -165,7 +165,7 @@ def _record(
 ) -> Rollout | None:
     rollout = rollouts.record(commit, work, cause=cause, reason=reason, snapshots=snapshots)
     if rollout is not None:
-        pk, number = rollout.pk, commit.change_request_id
+        pk, number = rollout.pk, rollout.change_request_id
         transaction.on_commit(lambda: events.hint(rollout=pk, item=None, state="waiting", change_request=number))
     return rollout
 
