@@ -143,7 +143,7 @@
     choose(0);
   }
   function choose(index) {
-    const options = $$("[role=option]", results);
+    const options = $$("a[role=option]", results);
     options.forEach((option, at) => option.setAttribute("aria-selected", String(at === index)));
     const chosen = options[index];
     input.setAttribute("aria-activedescendant", chosen ? chosen.id : "");
@@ -160,15 +160,15 @@
   if (palette) {
     input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(find, 110); });
     input.addEventListener("keydown", (event) => {
-      const options = $$("[role=option]", results);
+      const options = $$("a[role=option]", results);
       const at = options.findIndex((option) => option.getAttribute("aria-selected") === "true");
       if (event.key === "ArrowDown") { event.preventDefault(); choose(Math.min(options.length - 1, at + 1)); }
       else if (event.key === "ArrowUp") { event.preventDefault(); choose(Math.max(0, at - 1)); }
       else if (event.key === "Enter" && options[at]) { event.preventDefault(); location.assign(options[at].href); }
     });
     results.addEventListener("mousemove", (event) => {
-      const option = event.target.closest("[role=option]");
-      if (option && option.getAttribute("aria-selected") !== "true") choose($$("[role=option]", results).indexOf(option));
+      const option = event.target.closest("a[role=option]");
+      if (option && option.getAttribute("aria-selected") !== "true") choose($$("a[role=option]", results).indexOf(option));
     });
   }
   for (const dialog of $$("dialog")) dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
