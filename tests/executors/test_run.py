@@ -85,10 +85,9 @@ def test_a_module_hears_what_is_on_the_system_because_of_us(yard):
 
 
 def test_what_a_killed_play_set_out_to_create_is_ours(yard):
-    yard.roll_out({box("orders"): document("Box", trouble="vanish"), box("other"): document("Box")})
+    yard.roll_out({box("orders"): document("Box", trouble="vanish")})
     assert yard.items()[0].state == "failed"
     assert yard.resource(box("orders")).ours
-    assert not yard.resource(box("other")).ours
     assert yard.resource(box("orders")).applied_blob == ""
 
 

@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
         elif trouble == "vanish":  # it is made, and nobody hears of it
             self.send(event="creating", kind=self.kind, paths=[resource["path"]])
             os.kill(os.getppid(), 9)
+            time.sleep(60)
         elif trouble == "managed":
             resource["spec"]["note"] = f"managed {resource['managed']}, adopt {resource['adopt']}"
         elif trouble == "leak":
