@@ -27,7 +27,7 @@ MERGED_TOPIC = "payments-captured"
 MERGED_DATABASE = "ledger"
 GONE_WITHIN = 10
 DEAD_PROXY = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
-READY_WITHIN = {"first": 120, "warm": 15}  # seconds; what the first start is given includes the installation
+COLD_SECONDS, WARM_SECONDS = 120, 15  # what README.md promises; the first includes the installation
 
 
 def processes(stack):
@@ -111,7 +111,7 @@ def neighbours(tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(home, neighbours):
     """The first start without containment, tried again beside it in two ways, and ended by Ctrl-C."""
-    stack, life = start_stack(home, MERGEYARD_CONTAINMENT="off"), Life()
+    stack, life = start_stack(home, MERGEYARD_CONTAINMENT="off"), Life(seen={"busy": busy()})
     try:
         life.seen["same home"] = try_to_start(home, free_port())
         life.seen["same port"] = stack.port, try_to_start(home.with_name("other"), stack.port)
@@ -148,7 +148,7 @@ def with_a_port_taken(first, home):
 @pytest.fixture(scope="module")
 def second(with_a_port_taken, first, home):
     """The next start, which keeps the data, with a proxy that knows no loopback; killed in the end."""
-    stack, life = start_stack(home, **DEAD_PROXY), Life()
+    stack, life = start_stack(home, **DEAD_PROXY), Life(seen={"busy": busy()})
     try:
         ana = sign_in(stack, "ana")
         ana.open(f"{first.seen['draft']}compose/")
@@ -227,6 +227,11 @@ def test_the_next_start_keeps_the_data(first, second):
     assert "State repository" not in second.screen
 
 
+def busy():
+    """By how much everything takes longer because others want the processors as well."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def ready_in(life):
     return re.search(r"^Ready in ([0-9.]+) s \((.*)\)\.$", life.screen, re.MULTILINE).groups()
 
@@ -235,8 +240,8 @@ def test_it_says_in_how_many_seconds_it_was_ready_and_after_which_start(first, s
     (cold, of_first), (warm, of_second) = ready_in(first), ready_in(second)
     assert of_first == "first start, installed before"
     assert of_second == f"warm start; before on this machine: {cold} s first"
-    assert 1 < float(cold) < READY_WITHIN["first"]
-    assert 1 < float(warm) < READY_WITHIN["warm"]
+    assert 1 < float(cold) < COLD_SECONDS * first.seen["busy"]
+    assert 1 < float(warm) < WARM_SECONDS * second.seen["busy"]
 
 
 def test_attempts_lie_in_memory_and_nothing_of_them_stays(first):
