@@ -1,5 +1,6 @@
 """A whole installation as processes, and people with a real browser."""
 
+import functools
 import json
 import os
 import signal
@@ -129,10 +130,11 @@ class Desk:
 
 
 @pytest.fixture
-def sign_in(stack: Stack, chromium: Browser) -> Iterator[Any]:
+def sign_in_at(chromium: Browser) -> Iterator[Any]:
+    """A person of any installation."""
     contexts, desks = [], []
 
-    def signed_in(username: str, *, where: Stack = stack, **context: Any) -> Desk:
+    def signed_in(where: Stack, username: str, **context: Any) -> Desk:
         contexts.append(chromium.new_context(**context))
         desks.append(Desk(where, contexts[-1], username))
         return desks[-1]
@@ -141,6 +143,11 @@ def sign_in(stack: Stack, chromium: Browser) -> Iterator[Any]:
     for context in contexts:
         context.close()
     assert [complaint for desk in desks for complaint in desk.complaints] == []
+
+
+@pytest.fixture
+def sign_in(stack: Stack, sign_in_at: Any) -> Any:
+    return functools.partial(sign_in_at, stack)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from portal.demo.browser import Person
 from portal.demo.home import Home
 from tests.conftest import not_tested
 from tests.journeys.conftest import start_stack
-from tests.journeys.test_main_job import topic
+from tests.journeys.test_main_job import approve, change_retention, merge_and_watch, topic
 
 TOPIC = "resources/payments/kafka-test/KafkaTopic/receipts.yml"
 PAGE = "/resources/payments/kafka-test/KafkaTopic/receipts/"
@@ -89,7 +89,7 @@ def person(elsewhere):
 
 
 def merge_one(person, text, *, title):
-    """Ana asks, mia approves, ana merges; returns the request's path when it is applied."""
+    """Over HTTP: ana asks, mia approves, ana merges; returns the request's path when it is applied."""
     ana, mia = person("ana"), person("mia")
     draft = ana.start_request()
     ana.write(draft, TOPIC, text)
@@ -101,12 +101,15 @@ def merge_one(person, text, *, title):
     return draft
 
 
-def test_a_topic_is_asked_for_approved_merged_applied_and_found_in_the_history(elsewhere, person):
+def test_a_topic_is_asked_for_approved_merged_applied_and_found_in_the_history(elsewhere, person, sign_in_at):
     stack = elsewhere[0]
     created = merge_one(person, "kind: KafkaTopic\nspec:\n  partitions: 2\n", title="Receipts")
     assert topic(stack, "receipts") == (2, str(168 * 3_600_000))
-    text = "kind: KafkaTopic\nspec:\n  partitions: 2\n  retention_hours: 12\n"
-    updated = merge_one(person, text, title="Receipts for half a day")
+    ana, mia = sign_in_at(stack, "ana"), sign_in_at(stack, "mia")
+    number = change_retention(ana, PAGE.removeprefix("/resources/").strip("/"), 12, title="Receipts for half a day")
+    approve(mia, number)
+    merge_and_watch(ana, number)
+    updated = f"/changes/{number}/"
     assert topic(stack, "receipts") == (2, str(12 * 3_600_000))
 
     sam = person("sam")
