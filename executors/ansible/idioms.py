@@ -61,6 +61,7 @@ SSH_VARIABLES = {  # how a play may say that its system is reached by SSH; the f
     "ansible_user": "{{ mergeyard.system.connection.user }}",
     "ansible_become": "{{ mergeyard.system.connection.become }}",
     "ansible_python_interpreter": "/usr/bin/python3",
+    "ansible_ssh_timeout": 8,  # seconds until a host that does not answer is said to be down
     "ansible_ssh_private_key_file": "{{ mergeyard_dir }}/ssh/key",
     "ansible_ssh_common_args": (
         "-F /dev/null -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes "

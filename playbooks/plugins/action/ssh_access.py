@@ -1,6 +1,7 @@
 """Owns the files with which a play reaches its system by SSH: the key and the one host key that is believed.
 
-They lie in the attempt's own directory and go with it. The next play of the book connects with them.
+They lie in the attempt's own directory and go with it. The next play of the book connects with them. What is wrong
+with them is remembered instead of failing here, so that every resource of that play gets its result.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ ansible.module_utils.__path__[:] = [
 ]
 
 from ansible.module_utils.mergeyard.action import plain, read_secrets  # noqa: E402
+from ansible.module_utils.mergeyard.reaching import remember  # noqa: E402
 from ansible.plugins.action import ActionBase  # noqa: E402
 
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
@@ -30,13 +32,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         system = plain(self._task.args)["system"]
         key = str(read_secrets(directory)["system"].get("ssh_key") or "")
         if not HOST.fullmatch(str(system["host"])) or not HOST_KEY.fullmatch(str(system["host_key"])):
-            return {
-                **result,
-                "failed": True,
-                "msg": "The system's host or host key is not one; correct its connection.",
-            }
+            remember(directory, "The system's host or host key is not one; correct its connection.")
+            return {**result, "changed": False}
         if not key:
-            return {**result, "failed": True, "msg": "The system's secret ssh_key could not be read."}
+            remember(directory, f"The secret ssh_key, with which {system['host']} is reached, could not be read.")
+            return {**result, "changed": False}
         folder = os.path.join(directory, "ssh")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         known = f"[{system['host']}]:{int(system['port'])} {system['host_key']}\n"

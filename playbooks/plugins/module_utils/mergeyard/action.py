@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-found]
     Found,
     Identity,
@@ -20,6 +21,11 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
     pair,
     refusal,
     shown,
+)
+from ansible.module_utils.mergeyard.reaching import (  # type: ignore[import-not-found]
+    remember,
+    remembered,
+    sentence,
 )
 from ansible.plugins.action import ActionBase
 
@@ -77,6 +83,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
     MARKED: ClassVar[bool] = True  # whether the system can hold our ownership marker
 
     connection: dict[str, Any]
+    directory: str
     system_secrets: dict[str, str]
     secrets: dict[str, dict[str, str]]
     check: bool
@@ -113,7 +120,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         self.connection, self.check = arguments["system"], bool(self._task.check_mode)
         secrets = read_secrets(directory)
         self.system_secrets, self.secrets = secrets["system"], secrets["resources"]
-        self.task_vars = task_vars
+        self.task_vars, self.directory = task_vars, directory
         resources = [Resource.of(item) for item in arguments.get("config") or []]
         self.pipe = EventPipe(os.path.join(directory, "events"))
         try:
@@ -243,7 +250,9 @@ class ModuleAction(ResourceAction):
     """
 
     def open(self) -> None:
-        """The module opens what it needs, on the system's host."""
+        """The module opens what it needs, on the system's host; one that an earlier call missed is not tried again."""
+        if why := remembered(self.directory):
+            raise SystemDown(why)
 
     def close(self) -> None:
         """Nothing is held open here."""
@@ -251,7 +260,14 @@ class ModuleAction(ResourceAction):
     def module(self, state: str, config: list[dict[str, Any]], *, check: bool) -> list[dict[str, Any]]:
         arguments = {"state": state, "config": config, "system": self.connection}
         self._task.check_mode = check
-        answer = self._execute_module(self._task.action, module_args=arguments, task_vars=self.task_vars)
+        try:
+            answer = self._execute_module(self._task.action, module_args=arguments, task_vars=self.task_vars)
+        except AnsibleConnectionFailure as failure:
+            why = sentence(str(failure), self.connection)
+            remember(self.directory, why)
+            raise SystemDown(why) from failure
+        if answer.get("rc") == 127:
+            raise SystemDown("There is no /usr/bin/python3 on the system's host; install Python 3 there.")
         if answer.get("failed") or "resources" not in answer:
             raise SystemDown(str(answer.get("msg") or "The system's host gave no result."))
         resources: list[dict[str, Any]] = plain(answer["resources"])

@@ -1,0 +1,174 @@
+"""What only a host by SSH has: whose key is believed, links that lead elsewhere, a cron that really runs the line."""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from playbooks.servers import Server
+from tests.systems.catalogue import Kind
+
+pytestmark = [pytest.mark.systems]
+FILE, JOB = Kind("linux", "ManagedFile"), Kind("linux", "CronJob")
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBVrF0fpsfvBK0dTr0VhbTgTzTIXh3QNpVWTdJ0WNHYv"
+
+
+@pytest.fixture
+def stage(stages):
+    return stages("linux")
+
+
+def place(stage, resource):
+    return stage.module.place(stage.testbed, resource["path"].split("/")[2], resource["spec"])
+
+
+def connected(stage, monkeypatch, **fields):
+    """From a home of its own, so that no open connection is used again."""
+    monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, **fields})
+    resources = [FILE.resource(), JOB.resource()]
+    played = stage.play(replaced=resources, cold=["-v"])
+    assert played.failed == [resource["path"] for resource in resources]
+    assert not any(place(stage, resource).exists() for resource in resources)
+    [message] = {event["message"] for event in played.resources}
+    return message
+
+
+def test_a_host_with_another_key_gets_nothing(stage, monkeypatch):
+    message = connected(stage, monkeypatch, host_key=OTHER_KEY)
+    where = f"127.0.0.1 port {stage.testbed.connection['port']}"
+    assert message.startswith(f"The host key of {where} is not the one in the system's connection, so nothing was sent")
+
+
+def test_a_user_who_is_not_let_in_is_named(stage, monkeypatch):
+    message = connected(stage, monkeypatch, user="stranger")
+    assert message.endswith("does not let the user stranger in with the system's secret ssh_key.")
+
+
+def test_a_host_that_accepts_and_says_nothing_is_down_after_ten_seconds_for_all_kinds_together(stage, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        began = time.monotonic()
+        message = connected(stage, monkeypatch, port=port)
+        assert time.monotonic() - began < 16  # one wait of eight seconds, not one per kind
+    assert message.startswith(f"The host does not answer by SSH at 127.0.0.1 port {port}: ")
+
+
+def test_without_its_key_every_resource_says_so(stage, monkeypatch):
+    monkeypatch.setattr(stage.testbed, "secrets", {})
+    resources = [FILE.resource(), JOB.resource()]
+    played = stage.play(replaced=resources)
+    assert {event["message"] for event in played.resources} == {
+        "The secret ssh_key, with which 127.0.0.1 is reached, could not be read."
+    }
+
+
+def test_a_long_file_arrives_whole_and_its_plan_shows_the_beginning(stage):
+    text = "".join(f"{number}: {{{{ 7 * 7 }}}} é\n" for number in range(4000))
+    resource = FILE.resource(content=text)
+    predicted = stage.play(replaced=[resource], check=True).of(resource)
+    assert stage.play(replaced=[resource]).of(resource) == predicted
+    assert place(stage, resource).read_text() == text
+    assert len(predicted["after"]["content"]) < 4000
+    assert hashlib.sha256(text.encode()).hexdigest() in predicted["after"]["content"]
+    assert stage.play(replaced=[resource]).changed == []
+    assert stage.play(replaced=[FILE.changed(resource, content=text + "\n")]).changed == [resource["path"]]
+
+
+@pytest.mark.parametrize("way", ["directory", "file"])
+def test_a_link_leads_nobody_out_of_the_directories(stage, tmp_path, way):
+    resource = FILE.resource()
+    target = tmp_path / "target"
+    if way == "directory":
+        target.mkdir()
+        name = f"/srv/{way}-link/app.conf"
+        place(stage, resource).with_name(f"{way}-link").symlink_to(target)
+    else:
+        target.write_text("of somebody else\n")
+        name = f"/srv/{way}-link"
+        place(stage, resource).with_name(f"{way}-link").symlink_to(target)
+    linked = FILE.resource(path=name)
+    for check in (True, False):
+        played = stage.play(replaced=[{**linked, "adopt": True}], check=check)
+        assert played.failed == [linked["path"]]
+        assert played.of(linked)["message"].endswith(".")
+    assert list(target.iterdir()) == [] if way == "directory" else target.read_text() == "of somebody else\n"
+
+
+@pytest.mark.parametrize("path", ["/etc/shadow", "/srv/../etc/x", "/srvx/a.conf", "/srv/.", "/srv//a", "srv/a"])
+def test_a_path_outside_of_what_the_connection_allows_is_refused(stage, path):
+    resource = FILE.resource(path=path)
+    assert stage.play(replaced=[resource]).failed == [resource["path"]]
+    assert stage.play(deleted=[resource]).failed == [resource["path"]]
+
+
+def test_a_directory_that_does_not_exist_is_said_before_anything_is_done(stage):
+    resource = FILE.resource(path="/srv/missing/app.conf")
+    for check in (True, False):
+        message = stage.play(replaced=[resource], check=check).of(resource)["message"]
+        assert message == "The directory /srv/missing does not exist on the host; make it there first."
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ({"minute": "61", "hour": "1"}, "schedule.minute: 61 is not a time from 0 to 59"),
+        ({"minute": "30-10", "hour": "1"}, "schedule.minute: 30-10 is not"),
+        ({"minute": "5/10", "hour": "1"}, "schedule.minute: 5/10 is not"),
+        ({"minute": "0", "hour": "1", "day_of_month": "0"}, "schedule.day_of_month: 0 is not a time from 1 to 31"),
+        ({"special": "daily", "minute": "0"}, "and stand alone"),
+        ({"minute": "0 0 * * * root touch /tmp/x #", "hour": "1"}, "is not a time"),
+        ({"minute": "0"}, "give minute and hour"),
+    ],
+)
+def test_a_time_that_cron_would_not_take_is_refused(stage, schedule, said):
+    job = JOB.resource(schedule=schedule)
+    assert said in stage.play(replaced=[job], check=True).of(job)["message"]
+
+
+AWKWARD = [
+    "printf '%s\\n' '100% {{ 7 * 7 }}'",
+    "echo \"a\\\\b $((6 * 7)) 'é'\" # no comment",
+    "A=b; echo $A=$A '\\t' \\$HOME",
+]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("cron"), reason="wants root and the Debian package cron")
+def test_cron_takes_the_files_and_runs_the_commands_as_they_are_written(stage, tmp_path):
+    """A cron with mounts of its own, so that it sees only our directory; @reboot runs at its start."""
+    jobs = [
+        JOB.resource(enabled=True, schedule={"special": "reboot"}, command=f"exec >{tmp_path}/{number}.out; {command}")
+        for number, command in enumerate(AWKWARD)
+    ]
+    off = JOB.resource(schedule={"special": "reboot"}, command=f"touch {tmp_path}/off")
+    timed = JOB.resource(enabled=True)
+    assert stage.play(replaced=[*jobs, off, timed]).failed == []
+    directory = Path(stage.testbed.connection["cron_directory"])
+    script = f"mount --bind {directory} /etc/cron.d && mount -t tmpfs none /run && exec cron -f -L 8"
+    cron = Server("cron", [shutil.which("unshare"), "-m", "sh", "-c", script], log=tmp_path / "cron.log")
+    try:
+        files = [tmp_path / f"{number}.out" for number in range(len(AWKWARD))]
+        cron.wait_until(lambda: all(file.exists() and file.read_text() for file in files), within=30)
+    finally:
+        cron.stop()
+    for command, file in zip(AWKWARD, files, strict=True):
+        assert file.read_text() == subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout
+    assert not (tmp_path / "off").exists()
+    stage.play(deleted=[*jobs, off, timed])
+
+
+@pytest.mark.skipif(not shutil.which("crontab"), reason="wants the Debian package cron")
+def test_crontab_finds_no_fault_in_any_time_that_is_accepted(stage, tmp_path):
+    times = [{"minute": "*/15", "hour": "8-18/2", "day_of_week": "0,7,1-5"}, {"minute": "0,30", "hour": "*"}]
+    times += [{"minute": "0", "hour": "0", "day_of_month": "1,15", "month": "1-12/3"}, {"special": "yearly"}]
+    jobs = [JOB.resource(enabled=True, schedule=each) for each in times]
+    assert stage.play(replaced=jobs).failed == []
+    for job in jobs:
+        lines = place(stage, job).read_text().replace(f" {job['spec']['user']} ", " ", 1)  # crontab has no users
+        (tmp_path / "crontab").write_text(lines)
+        done = subprocess.run(["crontab", "-n", str(tmp_path / "crontab")], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
