@@ -63,6 +63,7 @@ class Example:
     vary: Callable[[int], dict[str, Any]] | None = None  # number -> identity fields; else the last one gets it
     not_here: dict[str, str] = field(default_factory=dict)  # field -> why this server cannot change it
     refused: dict[str, Any] = field(default_factory=dict)  # valid under the schema, refused by the system
+    instead: dict[str, dict[str, Any]] = field(default_factory=dict)  # field that `spec` may not have -> one that may
     literal: frozenset[str] = frozenset()  # fields that may hold any line of text, which must arrive as it is
 
 

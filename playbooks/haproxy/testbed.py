@@ -16,29 +16,40 @@ MEMORY_ONLY = False
 SECONDS = 5
 LONGEST_SOCKET_DIRECTORY = 91  # as the connection's schema says; a socket's path may have 107 bytes
 
+POOLS: list[dict[str, Any]] = [
+    {"name": "conformance-blue", "servers": [{"address": "127.0.0.1", "port": 8081}]},
+    {"name": "conformance-green", "servers": [{"address": "127.0.0.1", "port": 8082}]},
+]
+SERVERS = [
+    {"address": "127.0.0.1", "port": 8081, "weight": 30, "state": "drain"},
+    {"address": "127.0.0.1", "port": 8082, "backup": True},
+    {"address": "127.0.0.1", "port": 8084, "state": "maintenance"},
+]
+CHECK = {"enabled": True, "path": "/health", "interval": 5, "status": 200, "rise": 2, "fall": 4}
+UPDATES = {
+    "servers": [{"address": "127.0.0.1", "port": 8083}, {"address": "127.0.0.1", "port": 8081, "weight": 0}],
+    "balance": "source",
+    "health_check": {"enabled": False},
+    "timeout": 20,
+    "contact": "storefront",
+}
+FIELDS = {"servers": SERVERS, "balance": "leastconn", "timeout": 10, "contact": "payments"}
+REFUSED = {"servers": [{"address": "does-not-exist.invalid", "port": 80}]}
+ROUTE = {"host": "conformance.example.com", "path": "/api/v1"}
+
 EXAMPLES = {
+    "BalancerBackend": Example(
+        spec={"name": "conformance-", **FIELDS, "health_check": {**CHECK, "host": "shop.example.com"}},
+        updates=UPDATES,
+        refused=REFUSED,
+    ),
     "BalancerRoute": Example(
-        spec={
-            "host": "conformance.example.com",
-            "path": "/api/v1",
-            "servers": [
-                {"address": "127.0.0.1", "port": 8081, "weight": 30},
-                {"address": "127.0.0.1", "port": 8082, "backup": True},
-            ],
-            "balance": "leastconn",
-            "health_check": {"enabled": True, "path": "/health", "interval": 5, "status": 200, "rise": 2, "fall": 4},
-            "timeout": 10,
-            "contact": "payments",
-        },
-        updates={
-            "servers": [{"address": "127.0.0.1", "port": 8083}, {"address": "127.0.0.1", "port": 8081, "weight": 0}],
-            "balance": "source",
-            "health_check": {"enabled": False},
-            "timeout": 20,
-            "contact": "storefront",
-        },
-        refused={"servers": [{"address": "does-not-exist.invalid", "port": 80}]},
-    )
+        spec={**ROUTE, **FIELDS, "health_check": CHECK},
+        updates={**UPDATES, "pool": "conformance-green"},
+        instead={"pool": {**ROUTE, "pool": "conformance-blue"}},
+        needs={"BalancerBackend": POOLS},
+        refused=REFUSED,
+    ),
 }
 
 BACKENDS = Path(__file__).with_name("backends.py")
@@ -108,7 +119,10 @@ def start(directory: Path) -> Testbed:
         },
         secrets={},
         servers=[backends, balancer],
-        clients={"BalancerRoute": f"curl -H 'Host: <host>' {url}<path>"},
+        clients={
+            "BalancerRoute": f"curl -H 'Host: <host>' {url}<path>",
+            "BalancerBackend": f"echo '@1 show servers state pool_<name>' | socat {master} -",
+        },
         extra={"url": url, "port": ports["balancer"], "blue_port": ports["blue"], "green_port": ports["green"]},
     )
     try:
@@ -140,41 +154,79 @@ def _ask(testbed: Testbed, command: str) -> str:
         return b"".join(iter(lambda: master.recv(65536), b"")).decode()
 
 
-def _file(testbed: Testbed, spec: dict[str, Any]) -> Path:
-    name = spec["host"] + spec["path"].rstrip("/").replace("/", ":")
-    return Path(testbed.connection["routes_directory"]) / f"{name}.cfg"
+def worker(testbed: Testbed) -> str:
+    """The process that serves; another one after a reload."""
+    return re.findall(r"^Pid: (\d+)$", _ask(testbed, "@1 show info"), re.M)[0]
+
+
+def tell(testbed: Testbed, command: str) -> None:
+    """What somebody at the balancer may do: a command of the runtime API, or `reload`."""
+    _ask(testbed, command)
+
+
+def _backend(kind: str, spec: dict[str, Any]) -> str:
+    return f"pool_{spec['name']}" if kind == "BalancerBackend" else _key(spec).rstrip("/").replace("/", ":")
+
+
+def _key(spec: dict[str, Any]) -> str:
+    return f"{spec['host']}{spec['path'].rstrip('/')}/"
+
+
+def _file(testbed: Testbed, backend: str) -> Path:
+    return Path(testbed.connection["routes_directory"]) / f"{backend}.cfg"
 
 
 def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | None:
-    """The route as the running HAProxy reports it; what its runtime API does not show, from the file it has loaded."""
-    file = _file(testbed, spec)
-    stat = _ask(testbed, "@1 show stat").removeprefix("# ").strip().splitlines()
-    rows = {row["svname"]: row for row in csv.DictReader(stat) if row["pxname"] == file.stem}
-    if not rows or request(testbed, spec["host"], spec["path"])[1].startswith("no route"):
+    """What the running HAProxy reports; what its runtime API does not show, from the file that it has loaded."""
+    backend = _backend(kind, spec)
+    if kind == "BalancerBackend":
+        return _pool(testbed, backend, {"name": spec["name"]})
+    identity = {"host": spec["host"], "path": spec["path"]}
+    entries = _ask(testbed, f"@1 show map {_file(testbed, 'routes').with_suffix('.map')}").splitlines()
+    sends = dict(line.split()[1:] for line in entries if line)
+    if _key(spec) not in sends or request(testbed, spec["host"], spec["path"])[1].startswith("no route"):
         return None
-    text = file.read_text()
-    states = _ask(testbed, f"@1 show servers state {file.stem}").strip().splitlines()
+    if sends[_key(spec)] != backend:
+        return {**identity, "pool": sends[_key(spec)].removeprefix("pool_")}
+    return _pool(testbed, backend, identity)
+
+
+def _pool(testbed: Testbed, backend: str, spec: dict[str, Any]) -> dict[str, Any] | None:
+    stat = _ask(testbed, "@1 show stat").removeprefix("# ").strip().splitlines()
+    rows = {row["svname"]: row for row in csv.DictReader(stat) if row["pxname"] == backend}
+    if not rows:
+        return None
+    text = _file(testbed, backend).read_text()
+    states = _ask(testbed, f"@1 show servers state {backend}").strip().splitlines()
     names = states[1].removeprefix("# ").split()
     servers = [dict(zip(names, line.split(), strict=False)) for line in states[2:]]
+    algorithm = rows["BACKEND"]["algo"] or re.findall(r"^\s+balance (\S+)$", text, re.M)[0]
     result: dict[str, Any] = {
-        "host": spec["host"],
-        "path": spec["path"],
-        "servers": [
-            {
-                "address": server["srv_addr"],
-                "port": int(server["srv_port"]),
-                "weight": int(server["srv_iweight"]),
-                "backup": rows[server["srv_name"]]["bck"] == "1",
-            }
-            for server in servers
-        ],
-        "balance": rows["BACKEND"]["algo"] or re.findall(r"^\s+balance (\S+)$", text, re.M)[0],
+        **spec,
+        "servers": [_server(server, rows[server["srv_name"]], text) for server in servers],
+        "balance": algorithm,
         "timeout": int(re.findall(r"^\s+timeout server (\d+)s$", text, re.M)[0]),
-        "health_check": _health_check(text, checked="no check" not in {row["status"] for row in rows.values()}),
+        "health_check": _health_check(text, checked=any(int(server["srv_check_state"]) & 2 for server in servers)),
     }
+    if spec.keys() == {"host", "path"}:
+        result["health_check"].pop("host", None)
     if contact := re.findall(r"^\s+description contact:(\S+)$", text, re.M):
         result["contact"] = contact[0]
     return result
+
+
+def _server(server: dict[str, str], row: dict[str, str], text: str) -> dict[str, Any]:
+    """A draining server runs with weight 0; the weight that it comes back to is only in the file."""
+    kept = re.findall(rf"^\s+server {re.escape(server['srv_name'])} .* # drain (\d+)$", text, re.M)
+    weight = int(server["srv_uweight"])
+    draining = bool(kept) and weight == 0
+    return {
+        "address": server["srv_addr"],
+        "port": int(server["srv_port"]),
+        "weight": int(kept[0]) if draining else weight,
+        "backup": row["bck"] == "1",
+        "state": "maintenance" if int(server["srv_admin_state"]) & 1 else "drain" if draining else "ready",
+    }
 
 
 def _health_check(text: str, *, checked: bool) -> dict[str, Any]:
@@ -187,25 +239,28 @@ def _health_check(text: str, *, checked: bool) -> dict[str, Any]:
         "fall": r"fall (\d+)",
     }
     numbers = {name: int(found[1]) for name, pattern in patterns.items() if (found := re.search(pattern, text))}
-    return {"enabled": True, "path": re.findall(r" uri (\S+) ", text)[0], **numbers}
+    words = {"path": r" uri (\S+)", "host": r" hdr Host (\S+)"}
+    texts = {name: found[1] for name, pattern in words.items() if (found := re.search(pattern, text))}
+    return {"enabled": True, **texts, **numbers}
 
 
 def make(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    file = _file(testbed, spec)
+    file = _file(testbed, _backend(kind, spec))
     file.write_text(f"backend {file.stem}\n    balance random\n    timeout server 9s\n    server one 127.0.0.1:9\n")
-    mapped = file.with_name("routes.map")
-    mapped.write_text(mapped.read_text() + f"{spec['host']}{spec['path'].rstrip('/')}/ {file.stem}\n")
+    if kind == "BalancerRoute":
+        mapped = file.with_name("routes.map")
+        mapped.write_text(f"{mapped.read_text()}{_key(spec)} {file.stem}\n")
     _ask(testbed, "reload")
 
 
 def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    file = _file(testbed, spec)
+    file = _file(testbed, _backend(kind, spec))
     file.write_text(re.sub(r"(?m)^    balance \S+$", "    balance first", file.read_text()))
     _ask(testbed, "reload")
 
 
 def remove(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    file = _file(testbed, spec)
+    file = _file(testbed, _backend(kind, spec))
     file.unlink(missing_ok=True)
     mapped = file.with_name("routes.map")
     kept = [line for line in mapped.read_text().splitlines() if line.split()[-1] != file.stem]

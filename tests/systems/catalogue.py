@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+import jsonschema_rs
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,23 +72,30 @@ SERVERS = [(name, "") for name in TYPES]
 SERVERS += [(name, "embedded") for name in TYPES if hasattr(server_of(name), "EMBEDDED_LACKS")]
 
 
+def fields_of(schema, value):
+    """The schema's fields as they hold for a value: those of the branch of its `if` that is taken come on top."""
+    fields = {name: inner for name, inner in schema.get("properties", {}).items() if isinstance(inner, dict)}
+    if "if" in schema:
+        branch = schema.get("then" if jsonschema_rs.is_valid(schema["if"], value) else "else", {})
+        for name, inner in fields_of(branch, value).items():
+            fields[name] = {**fields.get(name, {}), **inner}
+    return fields
+
+
 def with_defaults(schema, value):
     """The value with the schema's defaults, at every depth, as the product applies them."""
     if isinstance(value, dict):
-        value = {
-            **value,
-            **{
-                name: copy.deepcopy(inner["default"])
-                for name, inner in schema.get("properties", {}).items()
-                if isinstance(inner, dict) and "default" in inner and name not in value
-            },
-        }
-        return {
-            name: with_defaults(schema.get("properties", {}).get(name) or {}, inner) for name, inner in value.items()
-        }
+        for fields in (schema.get("properties", {}), fields_of(schema, value)):
+            given = {name: inner["default"] for name, inner in fields.items() if "default" in as_dict(inner)}
+            value = {**value, **{name: copy.deepcopy(given[name]) for name in given if name not in value}}
+        return {name: with_defaults(fields.get(name, {}), inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [with_defaults(schema.get("items") or {}, inner) for inner in value]
     return value
+
+
+def as_dict(schema):
+    return schema if isinstance(schema, dict) else {}
 
 
 class Kind:
@@ -103,15 +111,28 @@ class Kind:
     def __repr__(self):
         return "-".join(filter(None, (self.type, self.name, self.server)))
 
-    def resource(self, **fields):
+    def resource(self, *, shape=None, **fields):
+        """`shape`: the spec to begin with, where it is not the example's."""
         number = next(numbers)
-        spec = copy.deepcopy(self.example.spec)
+        spec = copy.deepcopy(shape or self.example.spec)
         if self.example.vary:
             spec |= self.example.vary(number)
         else:
             field = self.identity[-1]
             spec[field] = f"{spec.get(field, 'conformance_')}x{number}"
         return self.at(f"conformance-{number}", {**spec, **fields})
+
+    @property
+    def shapes(self):
+        """The specs to begin with, which together have every field; the example's own comes last."""
+        return [*self.example.instead.values(), self.example.spec]
+
+    def resource_with(self, field):
+        """One that may have this field."""
+        return self.resource(shape=self.example.instead.get(field))
+
+    def default_of(self, field, resource):
+        return fields_of(self.schema, resource["spec"])[field].get("default")
 
     def at(self, name, spec):
         path = f"payments/{SYSTEM}/{self.name}/{name}"
@@ -151,7 +172,10 @@ class Kind:
 
     @property
     def optional(self):
-        return [name for name in self.mutable if name not in self.schema.get("required", [])]
+        """Fields that the example may be without."""
+        spec = {**dict.fromkeys(self.identity, "x"), **self.resource()["spec"]}
+        left = {name: {key: value for key, value in spec.items() if key != name} for name in self.mutable}
+        return [name for name in self.mutable if jsonschema_rs.is_valid(self.schema, left[name])]
 
 
 PROVEN = [

@@ -1,6 +1,8 @@
 """What only HAProxy has: requests that reach servers, reloads without loss, files that people edit."""
 
 import threading
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.systems.catalogue import PLAYBOOKS, Kind
 
 pytestmark = [pytest.mark.systems]
 ROUTE = Kind("haproxy", "BalancerRoute")
+POOL = Kind("haproxy", "BalancerBackend")
 
 
 @pytest.fixture
@@ -21,6 +24,52 @@ def route(stage, colour, **fields):
     servers = [{"address": "127.0.0.1", "port": stage.testbed.extra[f"{colour}_port"]}]
     resource = ROUTE.resource(servers=servers, health_check={"enabled": True, "path": "/health"}, **fields)
     return ROUTE.changed(resource, balance="roundrobin")
+
+
+def pool(stage, **servers):
+    """A pool of the two web servers; blue=, green=: fields of each, None for one that is not in it."""
+    listed = [
+        {"address": "127.0.0.1", "port": stage.testbed.extra[f"{colour}_port"], **fields}
+        for colour, fields in {"blue": {}, "green": {}, **servers}.items()
+        if fields is not None
+    ]
+    return POOL.resource(servers=listed, balance="roundrobin", health_check={"enabled": True, "path": "/health"})
+
+
+def to_pool(pool, **fields):
+    return ROUTE.resource(shape=ROUTE.example.instead["pool"], pool=pool["spec"]["name"], **fields)
+
+
+def with_server(resource, number, **fields):
+    servers = [{**server, **(fields if at == number else {})} for at, server in enumerate(resource["spec"]["servers"])]
+    return POOL.changed(resource, servers=servers)
+
+
+def reached(stage, resource, requests=8):
+    """How many of some requests each server answered."""
+    answers = [answer(stage, resource) for _ in range(requests)]
+    assert {status for status, _ in answers} == {200}
+    return Counter(body.split('"')[3] for _, body in answers)
+
+
+@contextmanager
+def steady_requests(stage, resource):
+    """Asks all the time; no answer may be another than 200."""
+    answers, done = [], threading.Event()
+
+    def ask():
+        while not done.wait(0.005):
+            answers.append(answer(stage, resource)[0])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        done.set()
+        asking.join()
+    assert len(answers) > 30
+    assert set(answers) == {200}
 
 
 def answer(stage, resource, path=None):
@@ -49,23 +98,122 @@ def test_the_longest_path_wins_and_a_path_is_not_a_prefix_of_a_longer_word(stage
 def test_no_request_is_lost_while_routes_come_and_go(stage):
     steady = route(stage, "blue")
     stage.play(replaced=[steady])
-    answers, done = [], threading.Event()
-
-    def ask():
-        while not done.wait(0.005):
-            answers.append(answer(stage, steady)[0])
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
+    with steady_requests(stage, steady):
         others = [route(stage, "green") for _ in range(3)]
         assert stage.play(replaced=others).code == 0
         assert stage.play(deleted=others).code == 0
-    finally:
-        done.set()
-        asking.join()
-    assert len(answers) > 50
-    assert set(answers) == {200}
+
+
+def test_a_drained_server_gets_no_new_requests_and_comes_back_without_a_new_worker(stage):
+    shared = pool(stage)
+    routed = to_pool(shared)
+    assert stage.play(replaced=[shared, routed]).code == 0
+    assert set(reached(stage, routed)) == {"blue", "green"}
+    serving = stage.module.worker(stage.testbed)
+    with steady_requests(stage, routed):
+        for state in ("drain", "maintenance"):
+            left = with_server(shared, 0, state=state)
+            assert stage.play(replaced=[left]).code == 0
+            assert reached(stage, routed) == {"green": 8}
+            assert stage.play(replaced=[left]).changed == []
+            assert stage.play(replaced=[shared]).code == 0
+            assert set(reached(stage, routed)) == {"blue", "green"}
+    assert stage.module.worker(stage.testbed) == serving
+
+
+def test_weights_are_told_to_the_running_worker_and_a_restart_gives_the_same(stage):
+    shared = pool(stage)
+    routed = to_pool(shared)
+    stage.play(replaced=[shared, routed])
+    serving = stage.module.worker(stage.testbed)
+    heavy = with_server(with_server(shared, 0, weight=150), 1, weight=50)
+    assert stage.play(replaced=[heavy]).code == 0
+    assert stage.module.worker(stage.testbed) == serving
+    assert reached(stage, routed) == {"blue": 6, "green": 2}
+    drained = with_server(heavy, 1, state="drain")
+    stage.play(replaced=[drained])
+    told = stage.read(drained)
+    stage.module.tell(stage.testbed, "reload")
+    assert stage.module.worker(stage.testbed) != serving
+    assert stage.read(drained) == told
+    assert reached(stage, routed) == {"blue": 8}
+    assert stage.play(replaced=[drained]).changed == []
+
+
+def test_what_a_static_balance_cannot_be_told_is_reloaded(stage):
+    shared = POOL.changed(pool(stage), balance="source")
+    stage.play(replaced=[shared])
+    assert stage.play(replaced=[with_server(shared, 0, weight=7)]).code == 0
+    assert stage.read(shared)["servers"][0]["weight"] == 7
+
+
+def test_a_route_goes_over_to_another_pool_without_a_lost_request_or_a_new_worker(stage):
+    blue, green = pool(stage, green=None), pool(stage, blue=None)
+    routed = to_pool(blue)
+    assert stage.play(replaced=[blue, green, routed]).code == 0
+    assert reached(stage, routed) == {"blue": 8}
+    serving = stage.module.worker(stage.testbed)
+    switched = ROUTE.changed(routed, pool=green["spec"]["name"])
+    beside = to_pool(blue)
+    with steady_requests(stage, routed):
+        assert stage.play(replaced=[switched, beside]).code == 0
+        assert reached(stage, switched) == {"green": 8}
+    assert reached(stage, beside) == {"blue": 8}
+    assert stage.play(deleted=[beside]).code == 0
+    assert answer(stage, beside)[0] == 404
+    assert stage.module.worker(stage.testbed) == serving
+    stage.module.tell(stage.testbed, "reload")
+    assert reached(stage, switched) == {"green": 8}
+
+
+def test_a_route_goes_over_to_a_pool_and_back_to_servers_of_its_own(stage):
+    own, shared = route(stage, "blue"), pool(stage, blue=None)
+    stage.play(replaced=[own, shared])
+    shape = {name: own["spec"][name] for name in ("host", "path")}
+    over = {**own, "spec": {**shape, "pool": shared["spec"]["name"]}}
+    with steady_requests(stage, own):
+        assert stage.play(replaced=[over]).of(own)["after"] == over["spec"]
+        assert reached(stage, own) == {"green": 8}
+        assert stage.play(replaced=[own]).of(own)["after"] == own["spec"]
+        assert reached(stage, own) == {"blue": 8}
+
+
+def test_a_server_that_was_drained_by_hand_is_found_named_and_brought_back(stage):
+    shared = pool(stage)
+    stage.play(replaced=[shared])
+    server = f"pool_{shared['spec']['name']}/127.0.0.1:{stage.testbed.extra['blue_port']}"
+    for command in ("state drain", "state maint", "weight 0"):
+        stage.module.tell(stage.testbed, f"@1 set server {server} {command}")
+        event = stage.play(replaced=[shared], check=True).of(shared)
+        assert [reason[:20] for reason in event["reasons"]] == ["servers changes from"]
+        assert stage.play(replaced=[shared]).of(shared) == event
+        assert stage.play(replaced=[shared]).changed == []
+
+
+def test_an_entry_that_the_running_balancer_was_told_to_forget_is_told_again(stage):
+    shared = pool(stage)
+    routed = to_pool(shared)
+    stage.play(replaced=[shared, routed])
+    mapped = Path(stage.testbed.connection["routes_directory"], "routes.map")
+    key = f"{routed['spec']['host']}{routed['spec']['path']}/"
+    stage.module.tell(stage.testbed, f"@1 del map {mapped} {key}")
+    assert answer(stage, routed)[0] == 404
+    event = stage.play(replaced=[routed]).of(routed)
+    assert event["reasons"] == ["the running balancer does not send requests to it"]
+    assert answer(stage, routed)[0] == 200
+
+
+def test_a_route_names_a_pool_that_is_there_and_a_pool_stays_while_a_route_needs_it(stage):
+    shared = pool(stage)
+    routed, lost, both = to_pool(shared), to_pool(pool(stage)), to_pool(shared, balance="source")
+    played = stage.play(replaced=[shared, routed, lost, both])
+    assert played.of(routed)["status"] == "ok"
+    assert played.of(lost)["message"] == f"Its pool {lost['spec']['pool']} is not on the balancer."
+    assert played.of(both)["message"].startswith("balance: the shared pool says this")
+    message = stage.play(deleted=[shared]).of(shared)["message"]
+    assert message == f"The route {routed['spec']['host']}{routed['spec']['path']} still sends its requests there."
+    assert stage.play(deleted=[shared, routed]).code == 0
+    assert stage.read(shared) is None
 
 
 def test_a_server_that_is_unwell_gets_no_requests(stage):
@@ -163,9 +311,13 @@ def test_what_a_crash_left_between_files_and_reload_is_finished_by_the_next_run(
     pending.touch()
     assert answer(stage, other)[0] == 404
 
-    assert stage.play(replaced=[other], check=True).changed == []
+    predicted = stage.play(replaced=[other], check=True).of(other)
+    assert predicted["reasons"] == [
+        "the running balancer has not loaded it",
+        "the running balancer does not send requests to it",
+    ]
     assert pending.exists()
-    assert stage.play(replaced=[other]).code == 0
+    assert stage.play(replaced=[other]).of(other) == predicted
     assert not pending.exists()
     assert '"green"' in answer(stage, other)[1]
 
@@ -173,10 +325,10 @@ def test_what_a_crash_left_between_files_and_reload_is_finished_by_the_next_run(
 BREAKING_OUT = [
     ("path", "/a\n    server x 1.2.3.4:1", "characters that no name on a system may have"),
     ("host", "a.example.com hdr X", "host: a.example.com hdr X cannot be written"),
-    ("balance", "url_param x", "balance: url_param x cannot be written"),
+    ("balance", "url_param x", "balance: url_param x is none of roundrobin,"),
     ("timeout", True, "timeout: must be a number from 1 to 3600 (is True)."),
     ("servers", [{"address": "10.0.0.1:80 check", "port": 1}], "servers.0.address: 10.0.0.1:80 check cannot be"),
-    ("servers", [{"address": "10.0.0.1", "port": 1}] * 2, "servers: 10.0.0.1:1 is in the pool twice."),
+    ("servers", [{"address": "10.0.0.1", "port": 1}] * 2, "servers: 10.0.0.1:1 is there twice."),
     ("contact", "x\ny", "contact: x\\x0ay cannot be written"),
     ("health_check", {"enabled": True, "path": "/ HTTP/1.0"}, "health_check.path: / HTTP/1.0 cannot be written"),
     ("surprise", 1, "spec: there is no field surprise."),

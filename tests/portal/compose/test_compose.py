@@ -55,6 +55,19 @@ def test_a_field_that_appears_is_drawn(rita):
     assert "spec.compaction.keep_hours" in answer
 
 
+def test_a_route_to_a_shared_pool_has_no_servers_of_its_own(rita):
+    rita.add("BalancerBackend", "edge-test", "web")
+    rita.save(spec__servers__0__address="10.0.0.11", spec__servers__0__port="8080")
+    rita.add("BalancerRoute", "edge-test", "shop")
+    rita.save(spec__host="shop.example.com", spec__servers__0__address="10.0.0.12", spec__balance="source")
+    assert "balance: source" in rita.text
+    answer = rita.save(spec__pool="web").content.decode()
+    assert rita.text == "kind: BalancerRoute\nspec:\n  host: shop.example.com\n  pool: web\n"
+    assert "spec.balance" not in answer
+    answer = rita.save(spec__pool="").content.decode()
+    assert 'name="spec.servers.0.address"' in answer
+
+
 def test_yaml_draws_the_form_anew(rita):
     rita.open(TOPIC)
     answer = rita.write(ORDERS.replace("6", "9")).content.decode()

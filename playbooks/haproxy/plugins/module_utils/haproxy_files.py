@@ -1,0 +1,72 @@
+"""Owns what HAProxy's kinds add to their files: what the running worker does otherwise, and pools that must be there.
+
+How a file is read and written is haproxy_routes', how HAProxy is asked is haproxy_balancer's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ansible.module_utils.haproxy_balancer import MAP, Balancer  # type: ignore[import-not-found]
+from ansible.module_utils.haproxy_pool import POOL, place_of  # type: ignore[import-not-found]
+from ansible.module_utils.haproxy_routes import Pools, Routes, backend_for, map_key  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.checked_files import CheckedFiles, content_of  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.pairing import Found, Outcome  # type: ignore[import-not-found]
+
+NOT_LOADED = "the running balancer has not loaded it"
+
+
+class BalancerFiles(CheckedFiles):  # type: ignore[misc]
+    """The files of one kind, read together with what the worker was told since it loaded them."""
+
+    server: Balancer
+
+    def seen(self, name: str, found: Found) -> Found:
+        spec: dict[str, Any] = found.spec
+        if "servers" not in spec:
+            return found
+        running = self.server.running.get(name)
+        if running is None:
+            return replace(found, remarks=(*found.remarks, NOT_LOADED)) if found.marker else found
+        servers = [
+            told.shows(server) if (told := running.get(place_of(server))) else server for server in spec["servers"]
+        ]
+        return replace(found, spec={**spec, "servers": servers})
+
+
+class RouteFiles(BalancerFiles):
+    def __init__(self, connection: dict[str, Any]) -> None:
+        super().__init__(Balancer(connection), Routes())
+
+    def seen(self, name: str, found: Found) -> Found:
+        found = super().seen(name, found)
+        key, backend = map_key(name), backend_for(name, content_of(self.server, name) or "")
+        remarks = list(found.remarks)
+        if found.marker and self.server.mapped.get(key) != backend:
+            remarks.append(f"{MAP} does not send requests to it")
+        elif found.marker and self.server.sends is not None and self.server.sends.get(key) != backend:
+            remarks.append("the running balancer does not send requests to it")
+        return replace(found, remarks=tuple(remarks))
+
+    def write(self, outcomes: list[Outcome], *, check: bool) -> None:
+        """In check mode a pool of the same work is not there yet; the plan has checked the reference."""
+        for outcome in [] if check else outcomes:
+            pool = (outcome.after or {}).get("pool")
+            if outcome.changed and pool and content_of(self.server, f"{POOL}{pool}") is None:
+                outcome.fail(f"Its pool {pool} is not on the balancer.")
+        super().write(outcomes, check=check)
+
+
+class PoolFiles(BalancerFiles):
+    def __init__(self, connection: dict[str, Any]) -> None:
+        super().__init__(Balancer(connection), Pools())
+
+    def write(self, outcomes: list[Outcome], *, check: bool) -> None:
+        """In check mode a route of the same work is still there; the plan has checked the reference."""
+        used = {} if check else {backend: key for key, backend in self.server.wanted_map().items()}
+        for outcome in outcomes:
+            route = used.get(self.form.name_of(outcome.resource.spec)) if outcome.changed else None
+            if route and outcome.after is None:
+                outcome.fail(f"The route {route.rstrip('/')} still sends its requests there.")
+        super().write(outcomes, check=check)
