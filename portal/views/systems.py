@@ -7,6 +7,7 @@ from django.shortcuts import render
 
 from changes.catalog import catalog
 from changes.documents import Json
+from changes.models import User
 from changes.rights import main_snapshot
 from executors.models import Run, WorkItem
 from executors.states import ITEM_OPEN
@@ -49,6 +50,8 @@ def system(request: HttpRequest, name: str) -> HttpResponse:
     )
     runs = list(Run.objects.filter(item__system=name).select_related("item__rollout__commit").order_by("-pk")[:RUNS])
     type = catalog().types.get(found.type)
+    owners = [rules.teams[team] for team in found.owners if team in rules.teams]
+    members = {username for team in owners for username in team.members}
     context = {
         "section": "systems",
         "system": found,
@@ -61,7 +64,8 @@ def system(request: HttpRequest, name: str) -> HttpResponse:
         "work": work,
         "runs": runs,
         "last_run": runs[0] if runs else None,
-        "owners": [rules.teams[team] for team in found.owners if team in rules.teams],
+        "owners": owners,
+        "people": {user.username: user for user in User.objects.filter(username__in=members)},
         "connection": flat(found.connection),
         "secrets": sorted(found.secrets.items()),
         "may_edit": rights(request).is_platform or rights(request).owns(name),

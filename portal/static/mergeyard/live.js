@@ -142,7 +142,7 @@
       $("[data-earlier]", this.root).hidden = this.first <= 1;
       $("[data-later]", this.root).hidden = this.attached;
       $("[data-none]", this.root).hidden = this.folds.childElementCount > 0;
-      $("[data-end]", this.root).hidden = this.follows || this.folds.childElementCount === 0;
+      $("[data-end]", this.root).hidden = this.follows || this.attached && this.atEnd || this.folds.childElementCount === 0;
       $("[data-end-text]", this.root).textContent =
         this.unseen ? `${this.unseen} new line${this.unseen > 1 ? "s" : ""}` : "Go to the end";
     }
