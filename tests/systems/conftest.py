@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -215,6 +215,23 @@ def stages(tmp_path_factory):
     for running in started.values():
         running.stop()
         running.testbed.stop()
+
+
+@pytest.fixture
+def otherwise(tmp_path):
+    """A running system seen through other secrets, or through a connection that differs in some fields."""
+    made = []
+
+    def see(stage, secrets=None, **connection):
+        secrets, connection = {**stage.testbed.secrets, **(secrets or {})}, {**stage.testbed.connection, **connection}
+        directory = tmp_path / f"otherwise-{len(made)}"
+        directory.mkdir()
+        made.append(Stage(stage.type, directory, replace(stage.testbed, connection=connection, secrets=secrets)))
+        return made[-1]
+
+    yield see
+    for seen in made:
+        seen.stop()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,160 @@
+"""What only OpenLDAP has: members that are entries, a mark beside the description, TLS, entries of other sorts."""
+
+from functools import partial
+
+import pytest
+
+from tests.systems.catalogue import Kind, server_of
+
+pytestmark = [pytest.mark.systems]
+GROUP = Kind("openldap", "LdapGroup")
+BED = server_of("openldap")
+MARK = "Managed by Mergeyard: "
+
+
+@pytest.fixture
+def stage(stages):
+    return stages("openldap")
+
+
+@pytest.fixture
+def other(stage, otherwise):
+    return partial(otherwise, stage)
+
+
+def ldif(stage, text, tool="ldapmodify"):
+    BED.tool(stage.testbed, tool, script=text)
+
+
+def attributes(stage, group):
+    return BED.attributes(stage.testbed, group["spec"]["name"])
+
+
+def test_the_description_is_the_users_own_and_what_others_wrote_beside_the_mark_stays(stage):
+    group = GROUP.resource()
+    BED.make(stage.testbed, "LdapGroup", group["spec"])
+    stage.play(replaced=[{**group, "adopt": True}])
+    found = attributes(stage, group)
+    assert found["description"] == ["May release {{ 7 * 7 }} to production"]
+    assert sorted(found["businessCategory"]) == [MARK + group["path"], "theirs"]
+    without = GROUP.without(group, "description")
+    assert stage.play(replaced=[without]).failed == []
+    assert "description" not in attributes(stage, group)
+    assert "theirs" in attributes(stage, group)["businessCategory"]
+
+
+def test_a_second_description_is_found_and_taken_away(stage):
+    group = GROUP.resource()
+    stage.play(replaced=[group])
+    dn = BED.dn_of(group["spec"])
+    ldif(stage, f"dn: {dn}\nchangetype: modify\nadd: description\ndescription: ZZ by hand\n")
+    event = stage.play(replaced=[group]).of(group)
+    assert event["reasons"] == ["it has more than one description"]
+    assert attributes(stage, group)["description"] == [group["spec"]["description"]]
+    assert stage.play(replaced=[group]).changed == []
+
+
+def test_a_member_must_be_a_user_and_the_preview_says_who_is_none(stage):
+    group, good = GROUP.resource(members=["anna", "zoe"]), GROUP.resource()
+    for check in (True, False):
+        played = stage.play(replaced=[group, good], check=check)
+        assert played.failed == [group["path"]]
+        assert played.of(group)["message"] == f"members: there is no user with uid zoe below {BED.USERS}."
+    empty = GROUP.resource(members=[])
+    assert "cannot be without members" in stage.play(replaced=[empty]).of(empty)["message"]
+
+
+def test_members_from_elsewhere_are_named_whole_and_taken_out(stage):
+    group, inner = GROUP.resource(), GROUP.resource()
+    stage.play(replaced=[group, inner])
+    dn, nested = BED.dn_of(group["spec"]), BED.dn_of(inner["spec"])
+    ldif(stage, f"dn: {dn}\nchangetype: modify\nadd: member\nmember: {nested}\nmember: uid=gone,ou=old,dc=example\n")
+    event = stage.play(replaced=[group]).of(group)
+    assert event["before"]["members"] == ["anna", "ben", nested, "uid=gone,ou=old,dc=example"]
+    assert event["after"]["members"] == ["anna", "ben"]
+    assert stage.read(group)["members"] == ["anna", "ben"]
+
+
+def test_a_member_spelled_otherwise_is_the_same_one(stage):
+    group = GROUP.resource(members=["anna"])
+    stage.play(replaced=[group])
+    dn = BED.dn_of(group["spec"])
+    ldif(stage, f"dn: {dn}\nchangetype: modify\nreplace: member\nmember: UID=Anna , OU=People, DC=example, DC=com\n")
+    assert stage.play(replaced=[group]).changed == []
+
+
+def test_a_user_of_a_branch_is_found_and_a_name_of_two_users_is_refused(stage):
+    user = "dn: uid={0},{1}\nobjectClass: inetOrgPerson\ncn: x\nsn: x\n"
+    branch = f"ou=branch,{BED.USERS}"
+    ldif(stage, f"dn: {branch}\nobjectClass: organizationalUnit\n\n{user.format('fritz', branch)}", tool="ldapadd")
+    group = GROUP.resource(members=["anna", "fritz"])
+    assert stage.play(replaced=[group]).failed == []
+    assert f"uid=fritz,{branch}" in attributes(stage, group)["member"]
+    assert stage.play(replaced=[group]).changed == []
+
+    ldif(stage, user.format("fritz", BED.USERS), tool="ldapadd")
+    message = stage.play(replaced=[group]).of(group)["message"]
+    assert message.startswith("members: fritz is the uid of uid=fritz,")
+    ldif(stage, f"dn: uid=fritz,{BED.USERS}\nchangetype: delete\n")
+
+
+def test_an_entry_of_another_sort_is_never_taken_over(stage):
+    group = GROUP.resource()
+    ldif(stage, f"dn: {BED.dn_of(group['spec'])}\nobjectClass: posixGroup\ngidNumber: 4711\n", tool="ldapadd")
+    adopting = {**group, "adopt": True}
+    for check in (True, False):
+        assert "write 'adopt: true'" in stage.play(replaced=[group], check=check).of(group)["message"]
+        assert (
+            "is no groupOfNames but a posixGroup" in stage.play(replaced=[adopting], check=check).of(group)["message"]
+        )
+    assert stage.play(deleted=[group]).changed == []
+    assert attributes(stage, group)["gidNumber"] == ["4711"]
+
+
+def test_more_groups_than_a_directory_gives_at_once_are_listed(stage):
+    names = [f"many-{number}" for number in range(600)]
+    entry = f"dn: cn={{}},{BED.GROUPS}\nobjectClass: groupOfNames\nmember: uid=emil,{BED.USERS}\n"
+    ldif(stage, "\n".join(map(entry.format, names)), tool="ldapadd")
+    listed = {item["identity"]["name"]: item for item in stage.play(book="discover").gathered("LdapGroup")}
+    assert {*names} <= {*listed}
+    assert listed["many-7"]["spec"] == {"name": "many-7", "members": ["emil"]}
+    ldif(stage, "\n".join(f"dn: cn={name},{BED.GROUPS}\nchangetype: delete\n" for name in names))
+
+
+def test_what_the_directory_refuses_is_said_in_its_words(other, stage):
+    group = GROUP.resource()
+    anna = f"uid=anna,{BED.USERS}"
+    ldif(stage, f"dn: {anna}\nchangetype: modify\nreplace: userPassword\nuserPassword: correct horse\n")
+    played = other({"bind_password": "correct horse"}, bind_dn=anna).play(replaced=[group])
+    assert "The directory refused it: insufficientAccessRights" in played.of(group)["message"]
+    assert stage.read(group) is None
+
+
+@pytest.mark.parametrize(
+    ("connection", "secret", "said"),
+    [
+        ({}, "wrong", "does not let cn=mergeyard,dc=example,dc=com in with the secret bind_password"),
+        ({"tls": "none"}, None, "TLS confidentiality required"),
+        ({"groups_base": "ou=nowhere,dc=example,dc=com"}, None, "has no ou=nowhere,dc=example,dc=com"),
+    ],
+)
+def test_a_connection_that_is_wrong_is_told_in_a_sentence(other, connection, secret, said):
+    stage = other({"bind_password": secret} if secret else None, **connection)
+    group = GROUP.resource()
+    message = stage.play(replaced=[group]).of(group)["message"]
+    assert said in message
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("tls", ["starttls", "ldaps"])
+def test_a_certificate_must_be_from_the_authority_that_was_named(other, stage, tmp_path, tls):
+    port = stage.testbed.extra["ldaps"] if tls == "ldaps" else stage.testbed.connection["port"]
+    group = GROUP.resource()
+    assert other(tls=tls, port=port).play(replaced=[group], check=True).failed == []
+    strange = tmp_path / "strange" / "ca"
+    strange.mkdir(parents=True)
+    BED._certify(strange.parent)
+    message = other(tls=tls, port=port, ca_directory=str(strange)).play(replaced=[group]).of(group)["message"]
+    assert "its certificate is not one that is trusted, or is for another host" in message
+    assert stage.read(group) is None
