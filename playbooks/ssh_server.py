@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -98,8 +99,24 @@ def start(directory: Path, *, title: str, network: bool = False, mounts: dict[st
 
 def inside(pid: int, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """A command in the namespaces of a process: the server's, or its client's."""
+    command = entering(pid, argv)
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, **options)
+
+
+def entering(pid: int, argv: list[str]) -> list[str]:
+    """The command that becomes another one in the namespaces of a process."""
     user = ["-U", "--preserve-credentials"] if os.geteuid() else []
-    command = ["nsenter", "-t", str(pid), *user, "-m", "-n", "--", *argv]
+    return [_program("nsenter", "util-linux"), "-t", str(pid), *user, "-m", "-n", "--", *argv]
+
+
+def signed_in(
+    directory: Path, connection: dict[str, Any], argv: list[str], **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """A command by SSH, with the key of a test bed's directory."""
+    known = directory / "ssh" / "known_hosts"
+    known.write_text(f"[{connection['host']}]:{connection['port']} {connection['host_key']}\n")
+    command = ["ssh", "-F", "/dev/null", "-i", str(directory / "ssh" / "client"), "-p", str(connection["port"])]
+    command += ["-o", f"UserKnownHostsFile={known}", f"{connection['user']}@{connection['host']}", shlex.join(argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, **options)
 
 

@@ -1,0 +1,243 @@
+"""What only a firewall has: connections that pass or do not, an end of its own, a restart that brings all back."""
+
+import datetime
+import json
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from playbooks.ssh_server import inside
+from tests.systems.catalogue import Kind
+
+pytestmark = [pytest.mark.systems]
+RULE = Kind("nftables", "FirewallRule")
+PORTS = (7001, 7002, 7003)
+LISTEN = """
+import selectors, socket, sys
+chosen = selectors.DefaultSelector()
+for address in ("0.0.0.0", "::"):
+    for port in map(int, sys.argv[1:]):
+        one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in address:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind((address, port))
+        one.listen(50)
+        chosen.register(one, selectors.EVENT_READ)
+print("listening", flush=True)
+while True:
+    for key, _ in chosen.select():
+        key.fileobj.accept()[0].close()
+"""
+CONNECT = """
+import socket, sys
+source, target, *ports = sys.argv[1:]
+for port in ports:
+    try:
+        socket.create_connection((target, int(port)), timeout=0.7, source_address=(source, 0)).close()
+        print("passes")
+    except ConnectionRefusedError:
+        print("refused")
+    except TimeoutError:
+        print("dropped")
+"""
+
+
+@pytest.fixture
+def stage(stages):
+    return stages("nftables")
+
+
+@pytest.fixture
+def reach(stage):
+    """What becomes of connections from the client to ports of the host that really are listened on."""
+    started = []
+
+    def ask(*ports, source=stage.module.CLIENT, target=stage.module.SERVER):
+        argv = ["/usr/bin/python3", "-c", CONNECT, source, target, *map(str, ports)]
+        return inside(stage.testbed.extra["client"], argv).stdout.split()
+
+    def listen(*ports):
+        user = inside(stage.testbed.extra["host"], ["true"]).args[3:-3]
+        argv = ["nsenter", "-t", str(stage.testbed.extra["host"]), *user, "-n", "--"]
+        started.append(
+            subprocess.Popen([*argv, "/usr/bin/python3", "-c", LISTEN, *map(str, ports)], stdout=subprocess.PIPE)
+        )
+        assert started[-1].stdout.readline() == b"listening\n"
+        return ask
+
+    yield listen
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def rule(port, action, **fields):
+    resource = RULE.resource(sources=["10.77.0.2/32"], protocol="tcp", ports=[str(port)], action=action, log=False)
+    kept = {name: value for name, value in resource["spec"].items() if name not in ("destinations", "until")}
+    return {**resource, "spec": {**kept, **fields}}
+
+
+def test_a_connection_passes_is_refused_or_dropped_as_the_first_rule_that_fits_says(stage, reach):
+    ask = reach(*PORTS)
+    assert ask(*PORTS) == ["passes"] * 3
+    refusing = rule(7001, "reject", order=200)
+    dropping = rule(7002, "drop")
+    assert stage.play(replaced=[refusing, dropping], check=True).failed == []
+    assert ask(*PORTS) == ["passes"] * 3
+    assert stage.play(replaced=[refusing, dropping]).failed == []
+    assert ask(*PORTS) == ["refused", "dropped", "passes"]
+    assert ask(*PORTS, source=stage.module.OTHER_CLIENT) == ["passes"] * 3
+
+    accepting = rule(7001, "accept", order=100)
+    stage.play(replaced=[accepting])
+    assert ask(7001) == ["passes"]
+    stage.play(replaced=[RULE.changed(accepting, order=300)])
+    assert ask(7001) == ["refused"]
+    stage.play(replaced=[RULE.changed(refusing, sources=["10.77.0.0/31", "10.77.0.3/32"])])
+    assert ask(7001) == ["passes"]
+    assert ask(7001, source=stage.module.OTHER_CLIENT) == ["refused"]
+
+    stage.play(deleted=[refusing, dropping, accepting])
+    assert ask(*PORTS) == ["passes"] * 3
+
+
+def test_both_versions_of_ip_are_filtered(stage, reach):
+    ask = reach(*PORTS)
+    both = rule(7001, "reject", sources=["0.0.0.0/0", "::/0"])
+    event = stage.play(replaced=[both]).of(both)
+    assert event["after"]["sources"] == ["0.0.0.0/0", "::/0"]
+    assert stage.play(replaced=[both]).changed == []
+    six = {"source": "fd77::2", "target": stage.module.SERVER6}
+    assert (ask(7001), ask(7001, **six)) == (["refused"], ["refused"])
+    four = RULE.changed(both, sources=["0.0.0.0/0"])
+    stage.play(replaced=[four])
+    assert (ask(7001), ask(7001, **six)) == (["refused"], ["passes"])
+    stage.play(deleted=[both])
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "icmp", "any"])
+@pytest.mark.parametrize("networks", [["0.0.0.0/0", "::/0"], ["10.0.0.1/32", "10.0.0.2/31", "fd00::/8"]])
+def test_without_ports_every_protocol_reads_back_as_it_was_written(stage, protocol, networks):
+    resources = [rule(1, action, protocol=protocol, sources=networks) for action in ("accept", "reject", "drop")]
+    resources += [{**each, "spec": {**each["spec"], "log": True}} for each in [rule(1, "drop", protocol=protocol)]]
+    for resource in resources:
+        del resource["spec"]["ports"]
+    assert stage.play(replaced=resources, check=True).failed == []
+    assert len(stage.play(replaced=resources).changed) == len(resources)
+    again = stage.play(replaced=resources)
+    assert [event["reasons"] for event in again.resources] == [[]] * len(resources)
+    stage.play(deleted=resources)
+
+
+def test_what_no_rule_names_is_dropped_where_the_connection_says_so_and_administrators_come_in(
+    stage, reach, monkeypatch
+):
+    monkeypatch.setattr(stage.testbed, "connection", {
+        **stage.testbed.connection, "incoming": "drop", "management": ["10.77.0.3/32"],
+    })  # fmt: skip
+    ssh = stage.testbed.connection["port"]
+    ask = reach(*PORTS, ssh)
+    opened = rule(7002, "accept")
+    everything = rule(1, "drop", order=1, ports=["1-7001", "7003-65535"], sources=["0.0.0.0/0"])
+    assert stage.play(replaced=[opened, everything]).failed == []
+    assert ask(7001, 7002, ssh) == ["dropped", "passes", "dropped"]
+    assert ask(7001, ssh, source=stage.module.OTHER_CLIENT) == ["dropped", "passes"]
+    assert stage.play(replaced=[opened, everything]).changed == []
+
+    monkeypatch.undo()
+    event = stage.play(replaced=[opened]).of(opened)
+    assert event["reasons"] == ["what stands before all rules was changed"]
+    stage.play(deleted=[opened, everything])
+    assert ask(*PORTS) == ["passes"] * 3
+
+
+def test_the_firewall_itself_ends_a_rule_after_its_last_day(stage, reach):
+    ask = reach(*PORTS)
+    today = datetime.datetime.now(datetime.UTC).date()
+    yesterday = str(today - datetime.timedelta(days=1))
+    over, holds = rule(7001, "reject", until=yesterday), rule(7002, "reject", until=str(today))
+    stage.play(replaced=[over, holds])
+    assert ask(7001, 7002) == ["passes", "refused"]
+    assert stage.play(replaced=[over, holds]).changed == []
+    stage.play(deleted=[over, holds])
+
+
+def test_a_start_brings_back_what_ran_in_any_zone(stage, reach):
+    ask = reach(*PORTS)
+    resources = [rule(7001, "reject"), RULE.resource(), rule(7003, "drop", sources=["0.0.0.0/0", "::/0"])]
+    stage.play(replaced=resources)
+    ran = without_handles(stage.module.listed(stage.testbed))
+    nft = stage.module.nft
+    nft(stage.testbed, "flush", "ruleset")
+    assert ask(7001) == ["passes"]
+    file = stage.testbed.connection["rules_file"]
+    nft(stage.testbed, "-f", file, zone="America/New_York")
+    assert without_handles(stage.module.listed(stage.testbed)) == ran
+    assert ask(7001) == ["refused"]
+    assert stage.play(replaced=resources).changed == []
+
+    Path(file).unlink()
+    event = stage.play(replaced=resources, check=True).of(resources[0])
+    assert event["reasons"] == [f"{file} would not bring it back as it is at the next start"]
+    stage.play(replaced=resources)
+    assert Path(file).exists()
+    stage.play(deleted=resources)
+
+
+def without_handles(listed):
+    return json.loads(json.dumps(listed), object_hook=lambda found: {k: v for k, v in found.items() if k != "handle"})
+
+
+def test_other_tables_and_lines_of_others_in_ours_stay(stage):
+    resource = RULE.resource()
+    stage.play(replaced=[resource])
+    nft = stage.module.nft
+    nft(stage.testbed, "add", "table", "inet", "others")
+    nft(stage.testbed, "add", "chain", "inet", "others", "theirs")
+    nft(stage.testbed, "add", "rule", *stage.module.TABLE, "input", "tcp", "dport", "9999", "counter", "drop")
+    stage.play(replaced=[RULE.changed(resource, order=7)])
+    assert "chain theirs" in nft(stage.testbed, "list", "table", "inet", "others")
+    assert nft(stage.testbed, "list", "table", *stage.module.TABLE).count("tcp dport 9999 counter") == 1
+    nft(stage.testbed, "flush", "ruleset")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sources": ["10.1.2.3/16"]}, "names one address within a network; the network is 10.1.0.0/16."),
+        ({"sources": ["10.1.2.300"]}, "sources.0: 10.1.2.300 is not a network"),
+        ({"sources": ["10.1.0.0/16 } accept; ip saddr { 0.0.0.0/0"]}, "is not a network"),
+        ({"destinations": ["fd00::/8"]}, "must both hold IPv4 networks, or neither"),
+        ({"ports": ["9-8"]}, "ports.0: 9-8 is not a port"),
+        ({"protocol": "icmp"}, "ports: icmp has none; leave them out."),
+        ({"until": "2027-02-30"}, "until: 2027-02-30 is not a day."),
+        ({"comment": 'x" accept comment "y'}, "comment: "),
+        ({"order": 0}, "order: must be a number from 1 to 9999"),
+        ({"surprise": 1}, "There is no field surprise."),
+    ],
+)
+def test_what_a_firewall_cannot_hold_is_said(stage, fields, said):
+    resource = rule(7001, "accept", **fields)
+    assert said in stage.play(replaced=[resource], check=True).of(resource)["message"]
+
+
+def test_a_path_that_does_not_fit_into_the_comment_is_refused(stage):
+    resource = rule(7001, "accept")
+    long = {**resource, "path": resource["path"] + "x" * 100}
+    assert "too long together" in stage.play(replaced=[long], check=True).of(long)["message"]
+
+
+def test_hundreds_of_rules_are_one_transaction(stage):
+    resources = [rule(7001, "accept") for _ in range(300)]
+    assert len(stage.play(replaced=resources).changed) == 300
+    assert stage.play(replaced=resources).changed == []
+    assert len(stage.play(deleted=resources).changed) == 300
+
+
+def test_the_host_is_reached_apart_from_its_firewall(stage):
+    """What the other tests rest on: the test bed's way in does not pass the network that is filtered."""
+    with socket.create_connection(("127.0.0.1", stage.testbed.connection["port"]), timeout=5) as open_way:
+        assert open_way.recv(4) == b"SSH-"
