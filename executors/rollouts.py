@@ -275,8 +275,8 @@ def settle(identities: Iterable[IdentityKey]) -> None:
         unapproved = Resource.objects.filter(identity__in=batch, sync=SyncState.UNAPPROVED)
         known = unapproved.select_for_update().order_by("pk").values_list("pk", "system", "kind", "identity")
         rows = unapproved.filter(pk__in=[pk for pk, *key in known if tuple(key) in keys])
-        rows.filter(blob="", applied_blob="").update(sync=SyncState.DELETED, message="")
-        rows.filter(blob=F("applied_blob")).update(sync=SyncState.SYNCED, message="")
+        rows.filter(blob="", applied_blob="", ours=False).update(sync=SyncState.DELETED, message="")
+        rows.exclude(blob="").filter(blob=F("applied_blob")).update(sync=SyncState.SYNCED, message="")
         rows.update(sync=SyncState.PENDING, message="")
 
 

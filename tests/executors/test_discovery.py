@@ -116,6 +116,19 @@ def test_an_unapproved_commit_that_takes_another_back_leaves_nothing_unapproved(
     assert yard.resource(box("orders")).sync == "synced"
 
 
+@pytest.mark.parametrize("left", [{}, {"applied_blob": "", "ours": True}])
+def test_what_is_still_to_be_taken_away_is_not_said_to_be_gone(yard, left):
+    """Also where its creation broke halfway: what there is of it is ours."""
+    yard.roll_out({box("orders"): document("Box")})
+    Resource.objects.update(**left)
+    yard.merge({box("orders"): None})
+    discover()
+    yard.commit({box("orders"): document("Box", size=66)})
+    yard.merge({box("orders"): None})
+    discover()
+    assert yard.resource(box("orders")).sync == "pending"
+
+
 def test_work_follows_its_system_to_another_zone(yard, settings):
     declared = {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(yard.directory / "shelf-a")}}
     yard.merge({"systems/shelf-a.yml": json.dumps({**declared, "zone": "dmzz"}), box("orders"): document("Box")})
