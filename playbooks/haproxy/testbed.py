@@ -52,7 +52,7 @@ EXAMPLES = {
     ),
 }
 
-BACKENDS = Path(__file__).with_name("backends.py")
+WEB_SERVERS = Path(__file__).parents[1] / "web_servers.py"
 CONFIGURATION = """\
 global
     maxconn 500
@@ -98,7 +98,7 @@ def start(directory: Path) -> Testbed:
     config.write_text(CONFIGURATION.format(port=ports["balancer"], map=routes / "routes.map"))
     backends = Server(
         "The web servers behind HAProxy",
-        [sys.executable, "-I", str(BACKENDS), f"blue={ports['blue']}", f"green={ports['green']}"],
+        [sys.executable, "-I", str(WEB_SERVERS), f"blue={ports['blue']}", f"green={ports['green']}"],
         log=directory / "backends.log",
     )
     master = socket_directory / "master.sock"

@@ -93,7 +93,7 @@ def parse(form: Format, name: str, content: str) -> Found:
     spec, strange = form.read(name, said)
     remarks = [f"this was added by hand: {shown(line.strip())}" for line in strange]
     if marker and not remarks and not same_again(form, spec, said):
-        remarks.append("its file was edited by hand")
+        remarks.append("its file is not as it would be written now")
     return Found(spec, marker, tuple(remarks))
 
 
