@@ -37,10 +37,12 @@ def load(file):
     return yaml.load(file.read_text(), Loader=Loader)
 
 
+@functools.cache
 def system_of(type_name):
     return load(FOLDERS[type_name] / "system.yml")
 
 
+@functools.cache
 def kind_of(type_name, kind):
     return load(FOLDERS[type_name] / "kinds" / f"{kind}.yml")
 

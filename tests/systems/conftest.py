@@ -208,7 +208,6 @@ def stages(tmp_path_factory):
                 not_tested.append(missing[key])
                 pytest.skip(missing[key])
             started[key] = Stage(type_name, directory, testbed)
-            table.servers[key] = testbed.title
         return started[key]
 
     yield stage
@@ -235,15 +234,21 @@ def otherwise(tmp_path):
 
 
 def pytest_collection_modifyitems(items):
+    """One process per system type at a time, so that a type's server is started once."""
     for item in items:
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        type_name = given["kind"].type if "kind" in given else given.get("type_name", item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(type_name.removeprefix("test_")))
         if mark := item.get_closest_marker("proves"):
-            item.user_properties.append(("proves", (mark.args[0], item.callspec.params["kind"])))
+            item.user_properties.append(("proves", [mark.args[0], repr(given["kind"])]))
 
 
 def pytest_runtest_logreport(report):
-    proven = dict(report.user_properties).get("proves")
-    if proven and (report.when == "call" or report.outcome != "passed"):
-        table.record(*proven, report.outcome)
+    said = dict(report.user_properties)
+    if "proves" in said and (report.when == "call" or report.outcome != "passed"):
+        table.record(*said["proves"], report.outcome)
+        if "server" in said:
+            table.servers[said["proves"][1]] = said["server"]
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -253,6 +258,8 @@ def pytest_terminal_summary(terminalreporter):
 
 def pytest_sessionfinish(session):
     """Where everything can be had, nothing may stay untested."""
+    if hasattr(session.config, "workerinput"):  # the process that hears of all results decides
+        return
     if target := os.environ.get("CONFORMANCE_TABLE"):
         Path(target).write_text(table.text())
     if (target := os.environ.get("CONFORMANCE_SUMMARY")) and table.outcomes:

@@ -18,10 +18,10 @@ SIGNS = {"passed": "yes", "failed": "**no**", "skipped": "not tested"}
 class Table:
     def __init__(self):
         self.outcomes = {}  # (kind, property) -> passed | failed | skipped
-        self.servers = {}  # (type, server) -> title
+        self.servers = {}  # kind -> the server's title
 
     def record(self, title, kind, outcome):
-        key = repr(kind), title
+        key = kind, title
         if self.outcomes.get(key) in (None, "passed"):
             self.outcomes[key] = outcome
 
@@ -40,7 +40,7 @@ class Table:
         lines = [HEAD, "| kind | server |", *(f" {title} |" for title in properties), "\n", "| --- | --- |"]
         lines += [*(" --- |" for _ in properties), "\n"]
         for kind in PROVEN:
-            lines += [f"| {kind.name} | {self.servers.get((kind.type, kind.server), 'none')} |"]
+            lines += [f"| {kind.name} | {self.servers.get(repr(kind), 'none')} |"]
             signs = [SIGNS.get(self.outcomes.get((repr(kind), title)), "none of it") for title in properties]
             lines += [*(f" {sign} |" for sign in signs), "\n"]
         left = {kind.type: lacks(kind.type, kind.server) for kind in PROVEN if kind.server}

@@ -36,10 +36,16 @@ def shows(read, after):
 
 
 @pytest.fixture(scope="session")
-def stage(stages, kind):
+def prepared(stages, kind):
     stage = stages(kind.type, kind.server)
     stage.prepare(kind)
     return stage
+
+
+@pytest.fixture
+def stage(prepared, request):
+    request.node.user_properties.append(("server", prepared.testbed.title))
+    return prepared
 
 
 @proves("created as predicted; second run changes nothing")
