@@ -237,7 +237,7 @@ def pytest_collection_modifyitems(items):
     """One process per system type at a time, so that a type's server is started once."""
     for item in items:
         given = item.callspec.params if hasattr(item, "callspec") else {}
-        type_name = given["kind"].type if "kind" in given else given.get("type_name", item.path.stem)
+        type_name = getattr(given.get("kind"), "type", given.get("type_name", item.path.stem))
         item.add_marker(pytest.mark.xdist_group(type_name.removeprefix("test_")))
         if mark := item.get_closest_marker("proves"):
             item.user_properties.append(("proves", [mark.args[0], repr(given["kind"])]))
