@@ -217,7 +217,7 @@ class Quotas:
         if not values:
             return None
         limits = {name: int(values[key] // units) for key, (name, units) in Quotas.NAMES.items() if key in values}
-        return {"user": spec["user"], "client_id": spec["client_id"], **limits}
+        return {"user": spec["user"], "client_id": spec.get("client_id", "*"), **limits}
 
     @staticmethod
     def values(testbed: Testbed, spec: dict[str, Any]) -> dict[str, float]:
@@ -243,7 +243,7 @@ class Quotas:
 
     @staticmethod
     def _entity(spec: dict[str, Any]) -> dict[str, str | None]:
-        named = {"user": spec["user"], "client-id": spec["client_id"]}
+        named = {"user": spec["user"], "client-id": spec.get("client_id", "*")}
         return {type: name for type, name in named.items() if name != "*"} or {"user": None}
 
     @staticmethod

@@ -50,6 +50,7 @@ EXAMPLES = {
     ),
     "KafkaAcl": Example(
         spec={
+            "user": "conformance_",
             "topics": [{"topic": "orders", "operations": ["read", "write"], "host": "127.0.0.1"}],
             "topic_prefixes": [{"prefix": "orders.", "operations": ["describe"], "permission": "deny"}],
             "groups": [{"group": "orders", "operations": ["read"]}],
@@ -61,6 +62,7 @@ EXAMPLES = {
             "groups": [{"group": "orders", "operations": ["read"]}, {"group": "other", "operations": ["all"]}],
             "transactional_ids": [{"id": "orders", "operations": ["write"], "match": "exact"}],
         },
+        needs={"KafkaTopic": [{"name": "orders", "partitions": 1}]},
     ),
     "KafkaQuota": Example(
         spec={
