@@ -233,6 +233,7 @@ def otherwise(tmp_path):
         seen.stop()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """One process per system type at a time, so that a type's server is started once."""
     for item in items:
