@@ -125,7 +125,8 @@ def catalogue_page(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     shown = cards(request)
     if query:
-        rated = sorted(((score(card, query), card) for card in shown), key=lambda pair: -pair[0])
+        rated = [(score(card, query), card) for card in shown]
+        rated.sort(key=lambda pair: (not pair[1].systems, -pair[0]))  # what can be had here before what cannot
         shown = [card for rate, card in rated if rate]
     given = {"section": "catalogue", "query": query, "cards": shown, "draft": current(request)}
     template = "catalogue/_cards.html" if request.headers.get("HX-Target") == "cards" else "catalogue/page.html"

@@ -37,10 +37,16 @@ class Table:
 
     def text(self):
         properties = list(dict.fromkeys(title for _, title in self.outcomes))
-        lines = [HEAD, "| kind | server |", *(f" {title} |" for title in properties), "\n", "| --- | --- |"]
+        lines = [
+            HEAD,
+            "| system type | kind | server |",
+            *(f" {title} |" for title in properties),
+            "\n",
+            "| --- | --- | --- |",
+        ]
         lines += [*(" --- |" for _ in properties), "\n"]
         for kind in PROVEN:
-            lines += [f"| {kind.name} | {self.servers.get(repr(kind), 'none')} |"]
+            lines += [f"| {kind.type} | {kind.name} | {self.servers.get(repr(kind), 'none')} |"]
             signs = [SIGNS.get(self.outcomes.get((repr(kind), title)), "none of it") for title in properties]
             lines += [*(f" {sign} |" for sign in signs), "\n"]
         left = {kind.type: lacks(kind.type, kind.server) for kind in PROVEN if kind.server}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
         ("open a port", "Balancer route"),
         ("a place for events", "Kafka topic"),
         ("database", "PostgreSQL database"),
-        ("I need a login", "PostgreSQL role"),
+        ("I need a login for postgres", "PostgreSQL role"),
         ("queues", "Kafka topic"),
     ],
 )
