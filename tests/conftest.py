@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter):
 def chromium():
     """A real browser. Its event loop runs in this thread until the module ends: two at once cannot be, and Django
     has to be told that the tests may still use the database."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     path = shutil.which("chromium")
     if path is None:
@@ -38,6 +38,7 @@ def chromium():
         *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
         *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     ]
+    expect.set_options(timeout=20_000)  # a busy machine is no failure
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         browser = playwright.chromium.launch(executable_path=path, args=flags)
