@@ -9,7 +9,8 @@ from tests.systems.catalogue import PROVEN, lacks
 HEAD = """# What was proven of every kind
 
 Made by `CONFORMANCE_TABLE=docs/conformance.md bin/test systems` from the results of the conformance suite
-(`tests/systems/test_conformance.py`), which runs every kind against the real server named beside it.
+(`tests/systems/test_conformance.py`), which runs every kind against the real server named beside it. A dash: the kind
+has nothing of that sort.
 
 """
 SIGNS = {"passed": "yes", "failed": "**no**", "skipped": "not tested"}
@@ -47,7 +48,7 @@ class Table:
         lines += [*(" --- |" for _ in properties), "\n"]
         for kind in PROVEN:
             lines += [f"| {kind.type} | {kind.name} | {self.servers.get(repr(kind), 'none')} |"]
-            signs = [SIGNS.get(self.outcomes.get((repr(kind), title)), "none of it") for title in properties]
+            signs = [SIGNS.get(self.outcomes.get((repr(kind), title)), "–") for title in properties]
             lines += [*(f" {sign} |" for sign in signs), "\n"]
         left = {kind.type: lacks(kind.type, kind.server) for kind in PROVEN if kind.server}
         if any(left.values()):
