@@ -61,6 +61,8 @@ def page(chromium, address):
     page.wait_for_url("**/")
     page.goto("/catalogue/KafkaTopic/")
     page.get_by_role("button", name="Request one").click()
+    page.wait_for_url("**/compose/add/**")
+    page.wait_for_load_state("networkidle")
     page.select_option("#add-system", "kafka-test")
     expect(page.locator("#add-name")).to_be_visible()
     page.fill("#add-name", "refunds")
