@@ -97,7 +97,9 @@ def written(stage, user, topic):
     producer = Producer(outside.user_settings(stage.testbed, user, PASSWORD, mechanism) | {"message.timeout.ms": 9000})
     try:
         producer.list_topics(topic, timeout=10)
-        producer.produce(topic, b"x", key=b"x", on_delivery=lambda error, _: came.append(error.name() if error else None))
+        producer.produce(
+            topic, b"x", key=b"x", on_delivery=lambda error, _: came.append(error.name() if error else None)
+        )
     except KafkaException as error:
         return error.args[0].name()
     producer.flush(10)
