@@ -26,7 +26,7 @@ from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
 SECONDS = 8
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 60  # of a search, once the directory has let us in
 TOGETHER = 200  # values in one filter, and so fewer entries than the 500 that a directory gives by default
 PAGE = 400
 
@@ -79,13 +79,14 @@ class Directory:
             auto_referrals=False,
             check_names=False,
             raise_exceptions=True,
-            receive_timeout=ANSWER_SECONDS,
+            receive_timeout=SECONDS,
         )
         try:
             self.ldap.open()
             if how == "starttls":
                 self.ldap.start_tls()
             self.ldap.bind()
+            self.ldap.socket.settimeout(ANSWER_SECONDS)
         except LDAPInvalidCredentialsResult as error:
             raise SystemDown(
                 f"The directory at {self.at} does not let {connection['bind_dn']} in with the secret bind_password."
