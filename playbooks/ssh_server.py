@@ -106,7 +106,9 @@ def inside(pid: int, argv: list[str], **options: Any) -> subprocess.CompletedPro
 def entering(pid: int, argv: list[str]) -> list[str]:
     """The command that becomes another one in the namespaces of a process."""
     user = ["-U", "--preserve-credentials"] if os.geteuid() else []
-    return [_program("nsenter", "util-linux"), "-t", str(pid), *user, "-m", "-n", "--", *argv]
+    theirs, ours = (os.readlink(f"/proc/{process}/ns/net") for process in (pid, "self"))
+    network = ["-n"] if theirs != ours else []  # one's own may not be entered again without being its root
+    return [_program("nsenter", "util-linux"), "-t", str(pid), *user, "-m", *network, "--", *argv]
 
 
 def signed_in(
