@@ -111,7 +111,8 @@ def start(directory: Path) -> Testbed:
 
 
 def _version(slapd: str) -> str:
-    said = subprocess.run([slapd, "-V"], capture_output=True, text=True, check=False).stderr
+    # With a single -V it would go on and serve what the host has configured.
+    said = subprocess.run([slapd, "-VV"], capture_output=True, text=True, check=False).stderr
     return said.partition("slapd ")[2].split("+")[0].split()[0]
 
 

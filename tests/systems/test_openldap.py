@@ -1,6 +1,8 @@
 """What only OpenLDAP has: members that are entries, a mark beside the description, TLS, entries of other sorts."""
 
+import contextlib
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,21 @@ def ldif(stage, text, tool="ldapmodify"):
 
 def attributes(stage, group):
     return BED.attributes(stage.testbed, group["spec"]["name"])
+
+
+def strays():
+    """Directories that run without anybody who would end them."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            if name == "slapd" and rest.split()[1] == "1":
+                yield stat.parent.name
+
+
+def test_asking_for_the_version_starts_no_server(stage):
+    before = {*strays()}
+    assert BED._version(BED._program("slapd", "slapd")) in stage.testbed.title
+    assert {*strays()} <= before
 
 
 def test_the_description_is_the_users_own_and_what_others_wrote_beside_the_mark_stays(stage):
