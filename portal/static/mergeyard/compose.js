@@ -72,7 +72,7 @@
   document.addEventListener("htmx:beforeRequest", (event) => {
     const form = event.detail.elt.closest("form[data-saves]");
     if (form) { dirty.delete(form); flying.add(form); }
-    typed = snapshot();
+    if (form !== describe) typed = snapshot(); // its answer draws nothing anew
   });
   document.addEventListener("htmx:afterRequest", (event) => {
     const form = event.detail.elt.closest("form[data-saves]");
@@ -287,10 +287,20 @@
     if (place && !place.value) place.value = place.placeholder;
   });
 
-  startEditor();
-  pickers();
-  if ($(".form-body.empty")) desk.dataset.view = desk.dataset.step = "yaml";
-  setStep(desk.dataset.step === "yaml" ? "yaml" : "form");
-  spread();
-  planChanged();
+  /* What was typed before anybody listened: the page is used while its scripts are still on their way */
+  const untouched = (control) => {
+    if (control.type === "checkbox" || control.type === "radio") return control.checked === control.defaultChecked;
+    if (control.options) return control.value === ([...control.options].find((option) => option.defaultSelected) || control.options[0] || control).value;
+    return control.value === control.defaultValue;
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    const early = $$("form[data-saves] :is(input, select, textarea), #add-new :is(input, select)").filter((control) => control.type !== "hidden" && !untouched(control));
+    startEditor();
+    pickers();
+    if ($(".form-body.empty")) desk.dataset.view = desk.dataset.step = "yaml";
+    setStep(desk.dataset.step === "yaml" ? "yaml" : "form");
+    spread();
+    planChanged();
+    for (const control of early) control.dispatchEvent(new Event("input", { bubbles: true }));
+  });
 })();

@@ -1,6 +1,7 @@
 """The compose page in a real browser, under the product's own content security policy."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -62,7 +63,6 @@ def page(chromium, address):
     page.goto("/catalogue/KafkaTopic/")
     page.get_by_role("button", name="Request one").click()
     page.wait_for_url("**/compose/add/**")
-    page.wait_for_load_state("networkidle")
     page.select_option("#add-system", "kafka-test")
     expect(page.locator("#add-name")).to_be_visible()
     page.fill("#add-name", "refunds")
@@ -91,6 +91,46 @@ def test_what_is_typed_while_the_form_is_drawn_anew_stays_and_focus_too(page):
     assert page.input_value(KIB) == "123456789"
     assert page.evaluate("document.activeElement.id") == "spec.max_message_kib"
     assert "max_message_kib: 123456789" in yaml(page)
+
+
+@pytest.fixture
+def scripts_late(page):
+    """Opens an address without its scripts, which come when the page is told so."""
+    held = []
+    page.route("**/*.js", lambda route: held.append(route))
+
+    def open_at(address):
+        page.goto(address, wait_until="commit")
+        page.wait_for_selector("#propose")
+
+    def come():
+        for each in held:
+            each.continue_()
+        page.unroute("**/*.js")
+
+    return open_at, come
+
+
+def test_what_is_chosen_before_the_scripts_came_is_heard(page, scripts_late):
+    open_at, come = scripts_late
+    open_at(re.sub(r"compose/.*", "compose/add/?kind=KafkaTopic", page.url))
+    page.select_option("#add-system", "kafka-test")
+    page.fill("#add-name", "chargebacks")
+    come()
+    expect(page.locator(".add-path")).to_contain_text("kafka-test/KafkaTopic/chargebacks.yml")
+
+
+def test_what_is_typed_before_the_scripts_came_is_stored(page, scripts_late):
+    open_at, come = scripts_late
+    open_at(page.url)
+    page.fill("[id='spec.partitions']", "11")
+    page.fill("#title", "A topic for refunds")
+    come()
+    expect(page.locator("#plan")).to_contain_text("11")
+    saved(page)
+    page.reload()
+    assert page.input_value("[id='spec.partitions']") == "11"
+    assert page.input_value("#title") == "A topic for refunds"
 
 
 def test_an_error_stands_at_its_field_and_goes_again(page):
