@@ -140,7 +140,8 @@ def person(chromium):
 
 
 def objections(page, what):
-    """What axe objects to on the page as it is now, and whether it scrolls sideways."""
+    """What axe objects to on the page once all of it came, and whether it scrolls sideways."""
+    page.wait_for_load_state("load")
     found = Axe().run(page).response["violations"]
     wrong = [f"{what}: {one['id']} {one['nodes'][0]['target']}" for one in found]
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
