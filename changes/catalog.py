@@ -4,6 +4,7 @@ Owns the format of `system.yml` and `kinds/*.yml`. No kind or system type is nam
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 from changes.documents import KIND, NAME, SECRET_NAME, Json, Problem, did_you_mean, join, read_yaml
 from changes.kinds import Catalog, Kind, Reference, Risk, SecretField, SystemType
 from changes.reading import InvalidFile
+from changes.risks import OF_A_VALUE, ON, OPERATIONS
 from changes.schema import Schema, as_dict, as_list
 from changes.schema_rules import schema_problems
 
@@ -31,9 +33,7 @@ KIND_KEYS = (
     "risky",
     "example",
 )
-RISK_KEYS = ("on", "field", "value", "message")
-WHOLE = ("create", "update", "delete")
-ON = (*WHOLE, "change", "decrease", "increase", "equals", "contains", "widen")
+RISK_KEYS = ("on", "field", "value", "unlimited", "message")
 SHARED_PLUGINS = Path(__file__).resolve().parents[1] / "playbooks" / "plugins"  # for catalogues of other folders too
 NOT_A_TYPE = frozenset({"plugins", "__pycache__"})
 
@@ -302,14 +302,21 @@ class _File:
             on, field, message = (str(risk.get(key, "")) for key in ("on", "field", "message"))
             if on not in ON:
                 self.bad(join(where, "on"), f"on is {on!r} and must be one of {', '.join(ON)}.")
-            elif (on in WHOLE) == bool(field):
+            elif (on in OPERATIONS) == bool(field):
                 message_ = f"on: {on} takes no field." if field else f"on: {on} needs a field."
                 self.bad(join(where, "field"), message_)
             if field and field.partition(".")[0] not in fields:
                 self.bad(join(where, "field"), f"{field!r} is not a field of spec{did_you_mean(field, fields)}")
+            if ("value" in risk) != (on in OF_A_VALUE):
+                message_ = f"on: {on} needs a value." if on in OF_A_VALUE else f"on: {on} takes no value."
+                self.bad(join(where, "value"), message_)
+            elif on == "matches" and not _is_pattern(risk["value"]):
+                self.bad(join(where, "value"), f"{risk['value']!r} is not a regular expression.")
+            if "unlimited" in risk and on not in ("decrease", "increase"):
+                self.bad(join(where, "unlimited"), f"on: {on} takes no unlimited.")
             if not message:
                 self.bad(where, "A risk needs a message.")
-            risks.append(Risk(on, field, risk.get("value"), message))
+            risks.append(Risk(on, field, risk.get("value"), message, risk.get("unlimited")))
         return tuple(risks)
 
     def example(self, kind: Kind) -> None:
@@ -323,6 +330,13 @@ class _File:
             return
         for problem in kind.problems(kind.example, lines=lines, name="example"):
             self.bad("example" + problem.field.removeprefix("spec"), problem.message, "catalog.example")
+
+
+def _is_pattern(value: Json) -> bool:
+    try:
+        return bool(isinstance(value, str) and re.compile(value))
+    except re.error:
+        return False
 
 
 def _digest(folder: Path) -> str:

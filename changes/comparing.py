@@ -5,7 +5,6 @@ Pure; knows no schema. Lists of objects are paired by the field that names each 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from changes.documents import canonical_json
 from changes.reading import Json, join
@@ -32,22 +31,6 @@ def compare(before: dict[str, Json], after: dict[str, Json]) -> tuple[FieldChang
 
 def listed(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
-
-
-def widens(before: list[Json], after: list[Json]) -> bool:
-    """Whether networks (CIDR, as texts) cover an address that they did not cover before; what is no network counts."""
-    try:
-        old, new = ([ip_network(str(value), strict=False) for value in values] for values in (before, after))
-    except ValueError:
-        return any(value not in before for value in after)
-    four = list(collapse_addresses(net for net in old if isinstance(net, IPv4Network)))
-    six = list(collapse_addresses(net for net in old if isinstance(net, IPv6Network)))
-    return not all(
-        any(net.subnet_of(wide) for wide in four)
-        if isinstance(net, IPv4Network)
-        else any(net.subnet_of(wide) for wide in six)
-        for net in new
-    )
 
 
 def same(before: Json, after: Json) -> bool:

@@ -26,12 +26,13 @@ class SecretField:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """When (`on`), for which field of the spec, and what a person is told."""
+    """When (`on`), for which field of the spec, and what a person is told. `unlimited`: what stands for no limit."""
 
     on: str
     field: str
     value: Json
     message: str
+    unlimited: Json = None
 
 
 @dataclass(frozen=True, slots=True)

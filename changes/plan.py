@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from changes.comparing import FieldChange, compare, listed, widens
+from changes.comparing import FieldChange, compare, listed
 from changes.documents import Address, Document, InvalidFile, Json, as_data, digest
-from changes.kinds import Catalog, Kind, Risk
+from changes.kinds import Catalog, Kind
+from changes.risks import fields_at_risk, holds
 from changes.snapshot import IdentityKey, Snapshot, identity_key
 
 __all__ = ["FieldChange", "Operation", "Plan", "PlanItem", "make_plan", "whole"]
@@ -117,7 +118,7 @@ def _item(base: Snapshot, head: Snapshot, path: str, *, old_path: str | None, ca
     fields = compare(_fields(was), _fields(becomes))
     risks: tuple[str, ...] = ()
     if kind:
-        fields, risks = _with_risks(fields, kind, operation)
+        fields, risks = _with_risks(fields, kind, operation, was, becomes)
     if after and after.adopt and not (before and before.adopt):
         risks = (*risks, ADOPTS)
     key = identity_key(document, catalog) if document else None
@@ -180,36 +181,23 @@ def _default_risks(operation: Operation, path: str) -> tuple[str, ...]:
 
 
 def _with_risks(
-    fields: tuple[FieldChange, ...], kind: Kind, operation: Operation
+    fields: tuple[FieldChange, ...], kind: Kind, operation: Operation, was: dict[str, Json], becomes: dict[str, Json]
 ) -> tuple[tuple[FieldChange, ...], tuple[str, ...]]:
     """The fields with the risk of each, and all risks of the item."""
-    risks = [risk.message for risk in kind.risky if risk.on == operation]
-    marked = []
-    for change in fields:
-        found = [risk.message for risk in kind.risky if risk.field and _holds(risk, change, operation)]
-        risks += found
-        marked.append(replace(change, risk=" ".join(found)))
-    return tuple(marked), tuple(dict.fromkeys(risks))
+    before, after = _spec(was), _spec(becomes)
+    told: dict[str, list[str]] = defaultdict(list)
+    found = []
+    for risk in kind.risky:
+        if risk.on == operation:
+            found.append(risk.message)
+        elif risk.field and holds(risk, fields, before, after):
+            found.append(risk.message)
+            for change in fields_at_risk(risk, fields):
+                told[change.field].append(risk.message)
+    marked = (replace(change, risk=" ".join(told[change.field])) for change in fields)
+    return tuple(marked), tuple(dict.fromkeys(found))
 
 
-def _holds(risk: Risk, change: FieldChange, operation: Operation) -> bool:
-    if operation is Operation.DELETE or not _names(risk.field, change.field):
-        return False
-    before, after = change.before, change.after
-    if risk.on == "equals":
-        return not change.removed and digest(after) == digest(risk.value)
-    if risk.on == "contains":
-        return risk.value in listed(after) and risk.value not in listed(before)
-    if operation is Operation.CREATE:
-        return False
-    if risk.on == "widen":
-        return widens(listed(before), listed(after))
-    if risk.on == "change" or not isinstance(before, (int, float)) or not isinstance(after, (int, float)):
-        return risk.on == "change"
-    return after < before if risk.on == "decrease" else after > before
-
-
-def _names(risk_field: str, field: str) -> bool:
-    """Whether a risk's field (`servers.*.weight`) is this field of the plan or one around it."""
-    wanted, parts = ["spec", *risk_field.split(".")], field.split(".")
-    return len(parts) >= len(wanted) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=False))
+def _spec(data: dict[str, Json]) -> dict[str, Json] | None:
+    spec = data.get("spec")
+    return spec if isinstance(spec, dict) else None
