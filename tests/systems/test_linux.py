@@ -99,6 +99,51 @@ def test_a_link_leads_nobody_out_of_the_directories(stage, tmp_path, way):
     assert list(target.iterdir()) == [] if way == "directory" else target.read_text() == "of somebody else\n"
 
 
+CANARY = "-----BEGIN PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(("mode", "above"), [(0o600, 0o755), (0o640, 0o755), (0o644, 0o700), (0o644, 0o755)])
+def test_what_others_keep_from_users_of_the_host_is_shown_to_nobody(stage, mode, above):
+    hidden = (mode, above) != (0o644, 0o755)
+    resource = FILE.resource(path=f"/srv/of-others-{mode:o}-{above:o}/tls.key")
+    file = place(stage, resource)
+    file.parent.mkdir()
+    file.parent.chmod(above)
+    file.write_text(CANARY)
+    file.chmod(mode)
+    adopting = {**resource, "adopt": True}
+    plays = [stage.play(book="discover"), stage.play(replaced=[resource]), stage.play(deleted=[resource])]
+    plays += [stage.play(replaced=[adopting], check=True), stage.play(replaced=[adopting])]
+    for played in plays:
+        assert (CANARY in f"{played.events}{played.output}") == (not hidden)
+        assert says_that_it_hides(played) == hidden
+    assert plays[3].of(resource) == plays[4].of(resource)
+    assert plays[4].of(resource)["changed"]
+    assert stage.play(replaced=[resource]).of(resource)["before"] == plays[4].of(resource)["after"]
+
+
+def says_that_it_hides(played):
+    return "(not shown: not every user of the host may read it)" in str(played.events)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_job_that_others_keep_from_users_of_the_host_is_listed_without_its_command(stage, mode, monkeypatch):
+    directory = Path(stage.testbed.extra["directory"]) / "files" / f"cron-{mode:o}"
+    directory.mkdir()
+    monkeypatch.setattr(
+        stage.testbed, "connection", {**stage.testbed.connection, "cron_directory": f"/srv/{directory.name}"}
+    )
+    job = JOB.resource()
+    file = directory / job["spec"]["name"]
+    file.write_text("PGPASSWORD=canary-1\n5 4 * * * root /bin/dump --password=canary-2\n")
+    file.chmod(mode)
+    adopting = {**job, "adopt": True}
+    plays = [stage.play(book="discover"), stage.play(replaced=[job]), stage.play(replaced=[adopting])]
+    assert [("canary-" in str(played.events)) for played in plays] == [mode == 0o644] * 3
+    assert [says_that_it_hides(played) for played in plays] == [mode == 0o600] * 3
+    assert plays[2].changed == [job["path"]]
+
+
 @pytest.mark.parametrize("path", ["/etc/shadow", "/srv/../etc/x", "/srvx/a.conf", "/srv/.", "/srv//a", "srv/a"])
 def test_a_path_outside_of_what_the_connection_allows_is_refused(stage, path):
     resource = FILE.resource(path=path)

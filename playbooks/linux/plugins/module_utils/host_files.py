@@ -12,22 +12,25 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ansible.module_utils.mergeyard.pairing import Refused, shown  # type: ignore[import-not-found]
 
 LARGEST = 2_000_000  # bytes that are read
 LONGEST = 4_000  # characters that are shown
 BEGINNING = 3_000
+NOT_SHOWN = "(not shown: not every user of the host may read it)"
 
 
 @dataclass(frozen=True)
 class Held:
-    """A file as it is."""
+    """A file as it is. `for_all`: whether every user of the host may read it."""
 
     content: str
     uid: int
     gid: int
     mode: int
+    for_all: bool = True
 
 
 def bounded(content: str) -> str:
@@ -68,14 +71,22 @@ def read(path: str, root: str) -> Held | None:
                 raise Refused(f"{shown(path)} exists and is no regular file, so it is left alone.")
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
             with os.fdopen(descriptor, "rb") as file:
+                found = os.fstat(descriptor)
                 data = file.read(LARGEST + 1)
+            for_all = every_user_may_read(path, found.st_mode)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise Refused(f"{shown(path)} cannot be read: {(error.strerror or str(error)).lower()}.") from error
     if len(data) > LARGEST:
         data = f"(a file of {found.st_size} bytes, changed {found.st_mtime_ns})".encode()
-    return Held(data.decode(errors="surrogateescape"), found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+    content, mode = data.decode(errors="surrogateescape"), stat.S_IMODE(found.st_mode)
+    return Held(content, found.st_uid, found.st_gid, mode, for_all)
+
+
+def every_user_may_read(path: str, mode: int) -> bool:
+    """What a file's permissions, and those of every directory above it, allow to all."""
+    return bool(mode & stat.S_IROTH) and all(os.stat(above).st_mode & stat.S_IXOTH for above in Path(path).parents)
 
 
 def write(path: str, root: str, held: Held) -> None:

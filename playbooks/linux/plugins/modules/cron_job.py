@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.module_utils import host_files
 from ansible.module_utils.cron_files import NAME, parse, render, text, valid
-from ansible.module_utils.host_files import Held
+from ansible.module_utils.host_files import NOT_SHOWN, Held
 from ansible.module_utils.mergeyard.pairing import Found, Outcome, Refused, Resource, Spec, SystemDown
 from ansible.module_utils.mergeyard.remote import run
 
@@ -55,6 +55,8 @@ class Jobs:
         job = parse(held.content, name)
         if job is None:
             raise Refused(f"There is a file {name} without a job in the cron directory, so it is left alone.")
+        if job.marker is None and not held.for_all:  # commands may hold passwords
+            return Found({**job.spec, "command": NOT_SHOWN})
         remarks = [*job.remarks]
         if job.marker is not None and (held.mode, held.uid) != (0o644, os.geteuid()):
             remarks.append(f"its file's permissions are {held.mode:04o} or its owner is another one")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils import host_files
-from ansible.module_utils.host_files import Held, bounded
+from ansible.module_utils.host_files import NOT_SHOWN, Held, bounded
 from ansible.module_utils.mergeyard.pairing import Found, Outcome, Refused, Resource, Spec, SystemDown, shown
 from ansible.module_utils.mergeyard.remote import run
 
@@ -111,12 +111,14 @@ class Files:
         raise Refused(f"path: {shown(path)} is not in a directory that is allowed here: {', '.join(self.roots)}.")
 
     def found(self, path: str) -> Found | None:
+        """A file of ours, or of others; what others keep from some users of the host is shown to nobody."""
         held = host_files.read(path, self.root_of(path))
         if held is None:
             return None
+        content = bounded(held.content) if path in self.register or held.for_all else NOT_SHOWN
         spec: Spec = {
             "path": path,
-            "content": bounded(held.content).encode(errors="backslashreplace").decode(errors="backslashreplace"),
+            "content": content.encode(errors="backslashreplace").decode(errors="backslashreplace"),
             "owner": name_of(held.uid),
             "group": group_of(held.gid),
             "mode": f"{held.mode:04o}",
