@@ -204,16 +204,42 @@ def test_an_entry_that_the_running_balancer_was_told_to_forget_is_told_again(sta
 
 
 def test_a_route_names_a_pool_that_is_there_and_a_pool_stays_while_a_route_needs_it(stage):
-    shared = pool(stage)
+    shared, refused = pool(stage), POOL.resource(**POOL.example.refused)
     routed, lost, both = to_pool(shared), to_pool(pool(stage)), to_pool(shared, balance="source")
-    played = stage.play(replaced=[shared, routed, lost, both])
-    assert played.of(routed)["status"] == "ok"
-    assert played.of(lost)["message"] == f"Its pool {lost['spec']['pool']} is not on the balancer."
-    assert played.of(both)["message"].startswith("balance: the shared pool says this")
-    message = stage.play(deleted=[shared]).of(shared)["message"]
-    assert message == f"The route {routed['spec']['host']}{routed['spec']['path']} still sends its requests there."
-    assert stage.play(deleted=[shared, routed]).code == 0
+    unlucky = to_pool(refused)
+    for check in (True, False):
+        played = stage.play(replaced=[shared, refused, routed, lost, both, unlucky], check=check)
+        assert played.of(routed)["status"] == "ok"
+        assert played.of(lost)["message"] == f"Its pool {lost['spec']['pool']} is not on the balancer."
+        assert played.of(unlucky)["message"] == f"Its pool {refused['spec']['name']} is not on the balancer."
+        assert played.of(both)["message"].startswith("balance: the shared pool says this")
+    still = f"The route {routed['spec']['host']}{routed['spec']['path']} still sends its requests there."
+    for check in (True, False):
+        assert stage.play(deleted=[shared], check=check).of(shared)["message"] == still
+    for check in (True, False):
+        assert stage.play(deleted=[shared, routed], check=check).failed == []
     assert stage.read(shared) is None
+
+
+def test_a_pool_goes_in_the_work_that_gives_its_last_route_another_one_and_stays_where_a_route_comes_to_it(stage):
+    old, new = pool(stage), pool(stage)
+    routed, own = to_pool(old), to_pool(old)
+    assert stage.play(replaced=[old, routed, own]).failed == []
+    over = ROUTE.changed(routed, pool=new["spec"]["name"])
+    alone = {**route(stage, "blue"), "path": own["path"]}
+    alone["spec"] = {**alone["spec"], "host": own["spec"]["host"], "path": own["spec"]["path"]}
+    late = to_pool(old)
+    works = [
+        ([new, over], [old], f"The route {own['spec']['host']}{own['spec']['path']} still sends its requests there."),
+        ([new, over, alone, late], [old], f"The route {late['spec']['host']}{late['spec']['path']} still sends"),
+        ([new, over, alone], [late, old], ""),
+    ]
+    for replaced, deleted, said in works:
+        for check in (True, False):
+            played = stage.play(replaced=replaced, deleted=deleted, check=check)
+            assert played.of(old)["message"].startswith(said)
+            assert played.failed == ([old["path"]] if said else [])
+    assert stage.read(old) is None
 
 
 def test_a_server_that_is_unwell_gets_no_requests(stage):

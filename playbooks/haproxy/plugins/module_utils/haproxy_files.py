@@ -38,6 +38,7 @@ class BalancerFiles(CheckedFiles):  # type: ignore[misc]
 class RouteFiles(BalancerFiles):
     def __init__(self, connection: dict[str, Any]) -> None:
         super().__init__(Balancer(connection), Routes())
+        self.coming = {str(name) for name in connection.get("coming", [])}
 
     def seen(self, name: str, found: Found) -> Found:
         found = super().seen(name, found)
@@ -50,10 +51,11 @@ class RouteFiles(BalancerFiles):
         return replace(found, remarks=tuple(remarks))
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
-        """In check mode a pool of the same work is not there yet; the plan has checked the reference."""
-        for outcome in [] if check else outcomes:
+        """In check mode a pool that the same work brings is not there yet."""
+        coming = self.coming if check else set()
+        for outcome in outcomes:
             pool = (outcome.after or {}).get("pool")
-            if outcome.changed and pool and content_of(self.server, f"{POOL}{pool}") is None:
+            if outcome.changed and pool and pool not in coming and content_of(self.server, f"{POOL}{pool}") is None:
                 outcome.fail(f"Its pool {pool} is not on the balancer.")
         super().write(outcomes, check=check)
 
@@ -61,12 +63,22 @@ class RouteFiles(BalancerFiles):
 class PoolFiles(BalancerFiles):
     def __init__(self, connection: dict[str, Any]) -> None:
         super().__init__(Balancer(connection), Pools())
+        self.routes: list[dict[str, Any]] = connection.get("routes", [])
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
-        """In check mode a route of the same work is still there; the plan has checked the reference."""
-        used = {} if check else {backend: key for key, backend in self.server.wanted_map().items()}
+        """In check mode the routes of the same work are still as they were."""
+        sends = {**self.server.wanted_map(), **(self.sends_then() if check else {})}
+        used = {backend: key for key, backend in sends.items() if backend}
         for outcome in outcomes:
             route = used.get(self.form.name_of(outcome.resource.spec)) if outcome.changed else None
             if route and outcome.after is None:
                 outcome.fail(f"The route {route.rstrip('/')} still sends its requests there.")
         super().write(outcomes, check=check)
+
+    def sends_then(self) -> dict[str, str]:
+        """Where the map sends what the same work has to do with; empty for a route that goes."""
+        found = {}
+        for route in self.routes:
+            name = Routes().name_of(route)
+            found[map_key(name)] = "" if route["gone"] else POOL + route["pool"] if "pool" in route else name
+        return found
