@@ -17,7 +17,18 @@ from changes.risks import OF_A_VALUE, ON, OPERATIONS
 from changes.schema import Schema, as_dict, as_list
 from changes.schema_rules import schema_problems
 
-__all__ = ["Catalog", "CatalogError", "Kind", "Reference", "Risk", "SecretField", "SystemType", "catalog", "load"]
+__all__ = [
+    "Catalog",
+    "CatalogError",
+    "Kind",
+    "Reference",
+    "Risk",
+    "SecretField",
+    "SystemType",
+    "catalog",
+    "digest_of",
+    "load",
+]
 
 SYSTEM_KEYS = ("title", "icon", "summary", "connection", "secrets", "kinds")
 KIND_KEYS = (
@@ -71,6 +82,9 @@ def load(paths: Iterable[Path], *, origins: Mapping[Path, str] | None = None) ->
     kinds: dict[str, Kind] = {}
     problems: list[Problem] = []
     for root in paths:
+        if not root.is_absolute():
+            problems.append(Problem("catalog.path", "Write a catalogue folder as an absolute path.", str(root)))
+            continue
         if not root.is_dir():
             problems.append(Problem("catalog.path", "This catalogue folder does not exist.", str(root)))
             continue
@@ -157,7 +171,7 @@ class _Folder:
             connection_schema=connection,
             secrets=secrets,
             kinds=kinds,
-            digest=_digest(self.folder),
+            digest=digest_of(self.folder),
             schema=schema,
         )
 
@@ -339,7 +353,7 @@ def _is_pattern(value: Json) -> bool:
         return False
 
 
-def _digest(folder: Path) -> str:
+def digest_of(folder: Path) -> str:
     """SHA-256 over names and content of all files that a run may use, so that a changed playbook or plugin is seen."""
     total = hashlib.sha256()
     for root in (folder, SHARED_PLUGINS):

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
+from changes.catalog import digest_of
 from changes.documents import Address, InvalidFile
 from executors import results
 from executors.ansible.attempt import Attempt
@@ -34,6 +35,10 @@ RENEWALS = 4  # tries within MERGEYARD_RENEW_WITHIN_SECONDS
 LOOK_SECONDS = 1.0
 SILENT = "The playbook ended without a word about this resource; its log says why."
 MOVED = "What main says of its system or teams changed before it began, so it is prepared again."
+CHANGED_FILES = (
+    "The files of this system type changed since this worker began: the play is the new one, the kinds are still read "
+    "as they were. Restart web, controller and workers."
+)
 STOPPED = "The worker was stopped in the middle of the run."
 
 
@@ -149,12 +154,15 @@ class _Run:
         how = containment()
         fields = {"contained": how.works, "containment": how.sentence[:200]}
         type_ = prepared.system_type
-        self._start(prepared, catalog_digest=type_.digest, catalog_origin=type_.origin[:500], **fields)
+        digest = digest_of(type_.folder)  # as it lies there now, which is what the play will use
+        self._start(prepared, catalog_digest=digest, catalog_origin=type_.origin[:500], **fields)
         self.digests = prepared.handover.digests
         writer = EventWriter(self.claim.run, mask=prepared.masker)
         try:
             run = self.claim.run
             writer.write("note", text=f"Attempt {self.claim.item.attempts} on worker {run.worker}. {how.sentence}")
+            if digest != type_.digest:
+                writer.write("note", text=CHANGED_FILES)
             for path, sentence in prepared.refused.items():
                 writer.write("note", text=f"{path}: {sentence}")
             end = self._end(self._supervise(attempt, order, writer, prepared), prepared)

@@ -76,7 +76,7 @@ def problems_of(text: str) -> list[str]:
     for found in re.findall(r"lookup\([^}]*", text):
         if not found.strip().startswith(THE_ONE_LOOKUP):
             problems.append(f"a lookup of something else than item.json: {found}")
-    for play in yaml.safe_load(text):
+    for play in yaml.safe_load(text) or []:
         if play.get("gather_facts") is not False:
             problems.append("gather_facts is not false")
         problems += [f"play key {key}" for key in play if key in FORBIDDEN_KEYS]

@@ -19,7 +19,10 @@ LONGEST_PATH = 65  # the systems' servers have sockets below it, whose whole pat
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+-]*")  # no more may stand in a system's connection
 KEPT = "demo.json"
 SECRETS = {"secret_key": 40, "password": 9, "queue_password": 24}  # name -> random bytes
-FROM_OUTSIDE = ("MERGEYARD_DATABASE_URL", "MERGEYARD_REDIS_URL", "MERGEYARD_LOG_LEVEL", "MERGEYARD_CONTAINMENT")
+FROM_OUTSIDE = (
+    *("MERGEYARD_DATABASE_URL", "MERGEYARD_REDIS_URL", "MERGEYARD_LOG_LEVEL", "MERGEYARD_CONTAINMENT"),
+    "MERGEYARD_CATALOG",
+)
 
 
 class CannotStart(Exception):
@@ -64,7 +67,8 @@ class Home:
     def environment(self, *, queue_port: int) -> dict[str, str]:
         """The settings of this installation, for our own process and the ones we start.
 
-        What the caller's environment sets for the database, the queue and the log goes before the embedded defaults.
+        What the caller's environment sets for the database, the queue, the log and the catalogue goes before the
+        embedded defaults.
         """
         ours = {
             "MERGEYARD_HOME": str(self.path),

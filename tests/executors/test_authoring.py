@@ -3,6 +3,7 @@
 import io
 
 import pytest
+import yaml
 from django.core.management import CommandError, call_command
 
 from executors import authoring
@@ -63,6 +64,58 @@ def test_what_an_author_breaks_is_named_with_its_file(made, file, old, new, told
     path.write_text(path.read_text().replace(old, new, 1))
     found = list(authoring.problems([made.parent]))
     assert any(told in problem and file in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("kinds/ShopShelf.yml", "      minimum: 1\n", "", "spec.size: A number needs minimum and maximum."),
+        ("plugins/action/shop_shelf.py", "class ActionModule", "class (", "line 15: invalid syntax."),
+        ("testbed.py", "EXAMPLES = {", "EXAMPLES = {{", "line "),
+        ("apply.yml", "  tasks:", " tasks:", "line "),
+        ("plugins/action/shop_shelf.py", '"ShopShelf"', '"ShopShlf"', "0 action plugins say KIND = 'ShopShelf'"),
+        ("plugins/action/shop_shelf.py", '("name",)', '("id",)', "IDENTITY of plugins/action/shop_shelf.py is ('id',)"),
+        ("apply.yml", "ShopShelf.deleted }}", "ShopShelf.replaced }}", "ShopShelf is never deleted"),
+        ("discover.yml", "state: gathered", "state: replaced", "ShopShelf is never listed"),
+        ("testbed.py", '"ShopShelf": Example', '"ShopTill": Example', "EXAMPLES has none of ShopShelf"),
+    ],
+)
+def test_what_could_not_work_is_named_before_it_is_tried(made, file, old, new, told):
+    path = made / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    found = list(authoring.problems([made.parent]))
+    assert any(told in problem for problem in found), found
+
+
+def test_a_kind_without_words_for_people_is_told_field_by_field(made):
+    file = made / "kinds" / "ShopShelf.yml"
+    kind = yaml.safe_load(file.read_text())
+    for field in kind["spec"]["properties"].values():
+        field.pop("title", None)
+        field.pop("description", None)
+    kind |= {"summary": "A shelf", "risky": [], "immutable": {"colour": "No"}}
+    file.write_text(yaml.safe_dump(kind))
+    found = [problem.partition(".yml: ")[2] for problem in authoring.problems([made.parent])]
+    assert "spec.size: Give it a title; it is the field's name in the form." in found
+    assert any(problem.startswith("spec.labels: Give it a description") for problem in found)
+    assert "summary: Say it in a sentence that ends with a full stop." in found
+    assert "immutable.colour: Say it in a sentence that ends with a full stop." in found
+    assert any(problem.startswith("risky: Say what is lost") for problem in found)
+
+
+def test_a_folder_without_types_is_no_catalogue(made):
+    [problem] = authoring.problems([made])
+    assert "name the folder that holds the folders of system types" in problem
+
+
+def test_what_the_catalogue_has_already_is_refused(made, tmp_path):
+    other = tmp_path / "other"
+    for names in (("shop", "ShopTill"), ("till", "ShopShelf")):
+        with pytest.raises(authoring.Refused, match="take other names"):
+            authoring.new_type(SKELETON, other, *names, beside=[made.parent])
+    authoring.new_type(SKELETON, other, "shop", "ShopShelf")
+    assert any("shop" in problem for problem in authoring.problems([other], beside=[made.parent]))
 
 
 def test_a_part_that_is_missing_is_named(made):

@@ -1,7 +1,9 @@
 """A merged commit becomes work, the work becomes files on the shelf, results and events."""
 
 import json
+import shutil
 
+from changes.catalog import catalog, digest_of
 from changes.models import Transition
 from executors import queues
 from executors.events import stream_of
@@ -23,6 +25,23 @@ def test_a_merged_box_is_put_on_the_shelf(yard):
     run = Run.objects.get()
     assert (run.state, run.contained, run.number) == ("succeeded", True, 1)
     assert run.containment.startswith("Contained by bubblewrap")
+
+
+def test_the_version_of_a_run_is_that_of_the_files_it_used(yard, settings, tmp_path):
+    folder = shutil.copytree(settings.MERGEYARD_CATALOG[0], tmp_path / "catalog")
+    settings.MERGEYARD_CATALOG = [folder]
+    catalog.cache_clear()
+    try:
+        yard.roll_out({box("orders"): document("Box", size=5)})
+        book = folder / "shelf" / "apply.yml"
+        book.write_text(f"# a new version\n{book.read_text()}")
+        yard.roll_out({box("orders"): document("Box", size=6)})
+    finally:
+        catalog.cache_clear()
+    first, second = Run.objects.order_by("pk")
+    assert first.catalog_digest != second.catalog_digest == digest_of(folder / "shelf")
+    notes = [[event.text for event in yard.events(run) if event.sort == "note"] for run in (first, second)]
+    assert [any("Restart web, controller and workers." in note for note in said) for said in notes] == [False, True]
 
 
 def test_every_event_is_in_the_database_and_in_the_stream_without_gaps(yard):

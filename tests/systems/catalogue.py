@@ -18,6 +18,8 @@ SYSTEM = "conformance"
 numbers = itertools.count(1)
 
 ROOTS = [PLAYBOOKS, *map(Path, filter(None, os.environ.get("MERGEYARD_CATALOG", "").split(",")))]
+if not all(root.is_absolute() and root.is_dir() for root in ROOTS):
+    raise SystemExit("MERGEYARD_CATALOG: the suite wants folders by their absolute paths; check out what lies in git.")
 FOLDERS = {file.parent.name: file.parent for root in ROOTS for file in root.glob("*/system.yml")}
 TYPES = sorted(FOLDERS)
 

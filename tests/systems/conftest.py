@@ -12,7 +12,16 @@ import pytest
 
 from playbooks.servers import MissingTool
 from tests.conftest import not_tested
-from tests.systems.catalogue import FOLDERS, PLAYBOOKS, SYSTEM, Kind, server_of, start_of, system_of
+from tests.systems.catalogue import (
+    FOLDERS,
+    PLAYBOOKS,
+    SYSTEM,
+    Kind,
+    server_of,
+    start_of,
+    system_of,
+    with_defaults,
+)
 from tests.systems.table import can_have_everything, table
 
 
@@ -26,8 +35,11 @@ class Played:
     command: list = field(default_factory=list)
 
     def of(self, resource):
-        [event] = [event for event in self.events if event.get("path") == resource["path"]]
-        return event
+        said = [event for event in self.resources if event["path"] == resource["path"]]
+        assert len(said) == 1, (
+            f"The play said {len(said)} things of {resource['path']}: does apply.yml call its kind once?\n{self.output}"
+        )
+        return said[0]
 
     @property
     def resources(self):
@@ -42,9 +54,9 @@ class Played:
         return [event["path"] for event in self.resources if event["status"] != "ok"]
 
     def gathered(self, kind):
-        return next(
-            event["resources"] for event in self.events if event["event"] == "gathered" and event["kind"] == kind
-        )
+        said = [event for event in self.events if event["event"] == "gathered" and event["kind"] == kind]
+        assert said, f"Nothing was gathered of {kind}: does discover.yml call it, and is KIND right?\n{self.output}"
+        return said[0]["resources"]
 
 
 class EventReader:
@@ -87,7 +99,8 @@ class Stage:
             for resource in resources:
                 managed = self.key(resource) in self.managed
                 kinds[resource["path"].split("/")[2]][state].append({"managed": managed, **resource})
-        system = {"name": SYSTEM, "type": self.type, "environment": "test", "connection": self.testbed.connection}
+        connection = with_defaults(system_of(self.type)["connection"], self.testbed.connection)
+        system = {"name": SYSTEM, "type": self.type, "environment": "test", "connection": connection}
         return {"system": system, "kinds": kinds}
 
     def key(self, resource):
@@ -245,11 +258,12 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_logreport(report):
-    said = dict(report.user_properties)
-    if "proves" in said and (report.when == "call" or report.outcome != "passed"):
-        table.record(*said["proves"], report.outcome)
-        if "server" in said:
-            table.servers[said["proves"][1]] = said["server"]
+    proven = [said for name, said in report.user_properties if name == "proves"]
+    if proven and (report.when == "call" or report.outcome != "passed"):
+        servers = [said for name, said in report.user_properties if name == "server"]
+        for title, kind in proven:
+            table.record(title, kind, report.outcome)
+            table.servers |= dict.fromkeys([kind] if servers else [], *servers)
 
 
 def pytest_terminal_summary(terminalreporter):

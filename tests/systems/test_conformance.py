@@ -52,6 +52,7 @@ def stage(prepared, request):
 def test_a_resource_is_created_as_predicted_and_the_second_run_changes_nothing(stage, kind):
     resource = kind.resource()
     predicted = stage.play(replaced=[resource], check=True).of(resource)
+    assert predicted["kind"] == kind.name
     assert predicted["status"] == "ok", predicted["message"]
     assert (predicted["before"], predicted["changed"]) == (None, True)
     assert stage.read(resource) is None
@@ -275,12 +276,15 @@ def test_one_failing_resource_does_not_hide_the_others(stage, kind):
     bad = [kind.resource(__ansible_other="x"), twin]
     if kind.example.refused:
         bad.append(kind.resource(**kind.example.refused))
+    predicted = stage.play(replaced=[good[0], *bad, good[1]], check=True)
     played = stage.play(replaced=[good[0], *bad, good[1]])
     assert played.code != 0
+    assert sorted(predicted.failed) == sorted(played.failed)
     assert sorted(played.failed) == sorted(resource["path"] for resource in bad)
     assert sorted(played.changed) == sorted(resource["path"] for resource in good)
     assert all(shows(stage.read(resource), played.of(resource)["after"]) for resource in good)
     for resource in bad:
+        assert played.of(resource)["message"] == predicted.of(resource)["message"]
         assert played.of(resource)["message"].endswith(".")
         assert "Traceback" not in played.of(resource)["message"]
         assert resource["path"] in played.output
@@ -329,6 +333,12 @@ def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
             resource = kind.resource(shape=shape)
             put(resource["spec"], place, value)
             resources.append((resource, place, value))
+    for field in kind.maps:
+        for key in hostile(marker):
+            resource = kind.resource()
+            entry = next(iter(resource["spec"][field].values()))
+            put(resource["spec"], (field, key), entry)
+            resources.append((resource, (field, key), entry))
     reserved = kind.resource(settings={"__ansible_other": "{{ 7 * 7 }}"})
     harmless = kind.resource()
 
@@ -393,7 +403,12 @@ def test_no_secret_is_seen_in_output_events_arguments_or_environments(stage, kin
 
 
 @every_server
-def test_a_system_that_is_down_is_said_in_one_sentence_and_soon(stages, type_name, server, tmp_path):
+def test_a_system_that_is_down_is_said_in_one_sentence_and_soon(stages, type_name, server, tmp_path, request):
+    request.node.user_properties += [
+        ("proves", ["a system that is down is told in a sentence", repr(kind)])
+        for kind in PROVEN
+        if (kind.type, kind.server) == (type_name, server)
+    ]
     stages(type_name, server)  # the server can be had
     testbed = start_of(type_name, server)(tmp_path / "server")
     testbed.stop()

@@ -10,9 +10,12 @@ from changes.plan import Operation, make_plan
 from changes.snapshot import Snapshot
 from tests.changes.trees import changed, tree
 from tests.systems.catalogue import KINDS, ROOTS, SYSTEM, Kind
+from tests.systems.test_conformance import WITH_FROZEN, proves
 
+pytestmark = [pytest.mark.systems]
 CATALOG = load(ROOTS)
-every_kind = pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], ids=repr)
+ALL = [Kind(*names) for names in KINDS]
+WITH_REFERENCES = [kind for kind in ALL if CATALOG.kinds[kind.name].references(kind.resource()["spec"])]
 
 
 def system(kind, connection):
@@ -44,7 +47,7 @@ def base():
     return made
 
 
-@every_kind
+@proves("two documents of one thing are refused", ALL)
 def test_two_documents_of_one_thing_on_the_system_are_refused(base, kind):
     text = document(kind, kind.resource()["spec"])
     _, found = planned(base(kind), {path(kind, "one"): text, path(kind, "two", "shop"): text})
@@ -52,7 +55,7 @@ def test_two_documents_of_one_thing_on_the_system_are_refused(base, kind):
     assert found["identity.taken"].fix
 
 
-@every_kind
+@proves("the plan refuses immutable fields with their reason", [kind for kind in WITH_FROZEN if not kind.server])
 def test_a_field_that_cannot_be_changed_is_refused_with_its_reason(base, kind):
     spec = kind.resource()["spec"]
     before = base(kind, {path(kind, "one"): document(kind, spec)})
@@ -62,7 +65,7 @@ def test_a_field_that_cannot_be_changed_is_refused_with_its_reason(base, kind):
         assert found[f"immutable.{field}"].fix == kind.file["immutable"][field]
 
 
-@every_kind
+@proves("the plan shows a move as a transfer", ALL)
 def test_a_document_that_moves_to_another_team_is_one_transfer_and_no_deletion(base, kind):
     text = document(kind, kind.resource()["spec"])
     before = base(kind, {path(kind, "one"): text})
@@ -70,16 +73,17 @@ def test_a_document_that_moves_to_another_team_is_one_transfer_and_no_deletion(b
     assert [(item.operation, item.old_path) for item in plan.items] == [(Operation.TRANSFER, path(kind, "one"))]
 
 
-@every_kind
-def test_a_deletion_is_told_as_a_risk(base, kind):
+@proves("the plan says what a deletion costs", ALL)
+def test_a_deletion_is_told_as_a_risk_of_its_own_kind(base, kind):
     before = base(kind, {path(kind, "one"): document(kind, kind.resource()["spec"])})
     plan, _ = planned(before, {path(kind, "one"): None})
-    assert plan.items[0].risks
+    told = {risk["message"] for risk in kind.file["risky"] if risk["on"] == "delete"}
+    assert told
+    assert told <= {*plan.items[0].risks}
 
 
-@every_kind
+@proves("what it refers to must be there", WITH_REFERENCES)
 def test_what_a_document_refers_to_has_to_be_there(base, kind):
     spec = kind.resource()["spec"]
-    references = CATALOG.kinds[kind.name].references(spec)
     _, found = planned(base(kind), {path(kind, "one"): document(kind, spec)})
-    assert ("reference.missing" in found) == bool(references)
+    assert found["reference.missing"].fix

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         commands = parser.add_subparsers(dest="command", required=True)
         new = commands.add_parser("new", help="a folder with one kind, which passes every check as it is")
         new.add_argument("name", metavar="TYPE/KIND", help="like shop/ShopShelf")
-        new.add_argument("--into", type=Path, default=Path(), help="the catalogue folder to make it in (default: here)")
+        new.add_argument("--into", type=Path, required=True, help="the catalogue folder to make it in")
         check = commands.add_parser("check", help="schemas, references, playbooks, plugins")
         check.add_argument("folders", nargs="*", type=Path, help="catalogue folders (default: those of the settings)")
 
@@ -33,8 +33,10 @@ class Command(BaseCommand):
 
     def new(self, name: str, into: Path) -> None:
         type_name, _, kind = name.partition("/")
+        into = into.resolve()
+        beside = [root for root in folders_of_settings() if root != into]
         try:
-            made = authoring.new_type(SHARED / "skeleton", into, type_name, kind)
+            made = authoring.new_type(SHARED / "skeleton", into, type_name, kind, beside)
         except authoring.Refused as refusal:
             raise CommandError(str(refusal)) from refusal
         for file in made:
@@ -46,8 +48,9 @@ class Command(BaseCommand):
         )
 
     def check_all(self, folders: list[Path]) -> None:
-        roots = folders or [folder_of(source, settings.MERGEYARD_HOME).path for source in settings.MERGEYARD_CATALOG]
-        found = list(authoring.problems(roots))
+        known = folders_of_settings()
+        roots = folders or known
+        found = list(authoring.problems(roots, beside=known))
         types = [] if found else [path.parent for root in roots for path in sorted(root.glob("*/system.yml"))]
         if types and not lint.is_installed():
             self.stderr.write("ansible-lint is not installed here (bin/test installs it), so it was not asked.")
@@ -56,3 +59,8 @@ class Command(BaseCommand):
         if found:
             raise CommandError("\n".join(found))
         self.stdout.write(f"{len(types)} system type{'' if len(types) == 1 else 's'}, nothing wrong.")
+
+
+def folders_of_settings() -> list[Path]:
+    """The catalogue folders of the product and those that MERGEYARD_CATALOG names."""
+    return [folder_of(source, settings.MERGEYARD_HOME).path.resolve() for source in settings.MERGEYARD_CATALOG]

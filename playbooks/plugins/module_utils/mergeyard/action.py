@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from ansible.module_utils.mergeyard.reaching import (  # type: ignore[import-not
     sentence,
 )
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 STATES = ("replaced", "deleted", "gathered")
 
@@ -240,6 +242,10 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
                 yield outcome
         except SystemDown as down:
             cause = str(down)
+        except Exception as error:  # what was written before it stands, and is told
+            Display().display(traceback.format_exc())
+            why = f"{type(error).__name__}: {shown(str(error))}"
+            cause = f"The {self.KIND} module stopped here by a mistake of its own ({why})."
         yield from self.all_failed(list(open_ones.values()), cause)
 
 

@@ -1,0 +1,110 @@
+"""What a kind must have beyond what the product needs to load it: words, bounds, a plugin, calls, an example.
+
+Pure: text in, sentences out. It must not know any kind by name.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+
+import yaml
+
+from changes.documents import Json
+from changes.kinds import Kind
+from changes.schema import as_dict
+from executors.ansible.idioms import tasks_of
+
+
+def fields_of(schema: Mapping[str, Json], place: str = "spec") -> Iterator[tuple[str, dict[str, Json]]]:
+    """Every field of a schema, at every depth, with where it stands."""
+    for name, inner in as_dict(schema.get("properties", {})).items():
+        if isinstance(inner, dict):
+            yield f"{place}.{name}", inner
+            yield from fields_of(inner, f"{place}.{name}")
+    for key in ("items", "additionalProperties"):
+        inner = schema.get(key)
+        if isinstance(inner, dict):
+            yield from fields_of(inner, f"{place}.*")
+
+
+def file_problems(kind: Kind) -> Iterator[str]:
+    """What the kind's file leaves unsaid."""
+    for place, field in fields_of(kind.spec_schema):
+        yield from (f"{place}: {problem}" for problem in field_problems(field))
+    sentences = {"summary": kind.summary, "help": kind.help}
+    sentences |= {f"risky.{number}": risk.message for number, risk in enumerate(kind.risky)}
+    sentences |= {f"immutable.{field}": reason for field, reason in kind.immutable.items()}
+    for place, sentence in sentences.items():
+        if not sentence.strip().endswith("."):
+            yield f"{place}: Say it in a sentence that ends with a full stop."
+    if not any(risk.on == "delete" for risk in kind.risky):
+        yield "risky: Say what is lost when it is deleted: {on: delete, message: ...}."
+
+
+def field_problems(field: Mapping[str, Json]) -> Iterator[str]:
+    if not field.get("title"):
+        yield "Give it a title; it is the field's name in the form."
+    if not str(field.get("description", "")).strip().endswith("."):
+        yield "Give it a description, a sentence that ends with a full stop; it stands under the field."
+    kind, pattern = field.get("type"), field.get("pattern")
+    if kind in ("integer", "number") and not {"minimum", "maximum"} <= {*field}:
+        yield "A number needs minimum and maximum."
+    if kind == "string" and not {"pattern", "enum"} & {*field}:
+        yield "A text needs a pattern or an enum, so that only what the system understands gets there."
+    if kind == "string" and not {"default", "examples"} & {*field}:
+        yield "A text needs a default or examples, so that a person sees what is meant."
+    if isinstance(pattern, str) and not (pattern.startswith("^") and pattern.endswith("$")):
+        yield "The pattern must begin with ^ and end with $; else it holds for a part of the text only."
+
+
+def apply_problems(kind: str, text: str) -> Iterator[str]:
+    for state in ("replaced", "deleted"):
+        if f"mergeyard.kinds.{kind}.{state}" not in text:
+            yield f"{kind} is never {state}: call its module with mergeyard.kinds.{kind}.{state}."
+
+
+def discover_problems(kind: str, module: str, text: str) -> Iterator[str]:
+    gathered = (task.get(module) for play in yaml.safe_load(text) for task in tasks_of(play))
+    if not any(isinstance(call, dict) and call.get("state") == "gathered" for call in gathered):
+        yield f"{kind} is never listed: call {module} with state: gathered."
+
+
+def plugin_of(kind: Kind, plugins: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The name of the action plugin (name -> text) that says it is the kind's, and what is wrong with it."""
+    said = {name: constants_of(text) for name, text in plugins.items()}
+    found = [name for name, constants in said.items() if constants.get("KIND") == kind.name]
+    if len(found) != 1:
+        return "", [f"{len(found)} action plugins say KIND = {kind.name!r}, and one must."]
+    identity = said[found[0]].get("IDENTITY", ("name",))
+    if identity != kind.identity:
+        return found[0], [f"IDENTITY of plugins/action/{found[0]}.py is {identity!r}, the kind's is {kind.identity!r}."]
+    return found[0], []
+
+
+def constants_of(text: str) -> dict[str, object]:
+    """The literals that classes of a module assign to names; {} for what is no Python."""
+    try:
+        classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    except SyntaxError:
+        return {}
+    found: dict[str, object] = {}
+    for node in (statement for each in classes for statement in each.body if isinstance(statement, ast.Assign)):
+        try:
+            found |= {
+                target.id: ast.literal_eval(node.value) for target in node.targets if isinstance(target, ast.Name)
+            }
+        except ValueError:
+            continue
+    return found
+
+
+def example_problems(kind: str, text: str) -> Iterator[str]:
+    """Whether a test bed's EXAMPLES, written out as a mapping, have the kind."""
+    for node in ast.walk(ast.parse(text)):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        named = any(isinstance(target, ast.Name) and target.id == "EXAMPLES" for target in targets)
+        if named and isinstance(value := getattr(node, "value", None), ast.Dict):
+            if kind not in [key.value for key in value.keys if isinstance(key, ast.Constant)]:
+                yield f"EXAMPLES has none of {kind}, so nothing of it would be proven."
+            return
