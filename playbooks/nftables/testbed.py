@@ -42,7 +42,7 @@ EXAMPLES = {
             "comment": "Another reason (ticket 42)",
             "log": False,
         },
-        refused={"ports": ["70000"]},
+        refused={"sources": ["10.77.8.1/24"]},  # an address within a network
     )
 }
 

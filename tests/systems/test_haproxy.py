@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from changes.catalog import load
@@ -359,6 +360,14 @@ BREAKING_OUT = [
     ("health_check", {"enabled": True, "path": "/ HTTP/1.0"}, "health_check.path: / HTTP/1.0 cannot be written"),
     ("surprise", 1, "spec: there is no field surprise."),
 ]
+
+
+@pytest.mark.parametrize("address", ["999.9.9.9", "10.0.0", "10.0.0.1.", "10"])
+def test_the_form_refuses_numbers_that_are_no_address(address):
+    for kind in (ROUTE, POOL):
+        validator = jsonschema_rs.validator_for(kind.schema["properties"]["servers"])
+        assert validator.is_valid([{"address": "10.0.0.1", "port": 1}, {"address": "3.example.com", "port": 1}])
+        assert not validator.is_valid([{"address": address, "port": 1}])
 
 
 def test_values_that_could_break_out_are_refused_by_the_module_too(stage):

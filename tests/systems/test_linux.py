@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from playbooks.servers import Server
@@ -156,6 +157,23 @@ def test_a_directory_that_does_not_exist_is_said_before_anything_is_done(stage):
     for check in (True, False):
         message = stage.play(replaced=[resource], check=check).of(resource)["message"]
         assert message == "The directory /srv/missing does not exist on the host; make it there first."
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("minute", value) for value in ("60", "99", "*/0", "*/60", "5/10", "1-60", "1,")),
+        *(("hour", value) for value in ("24", "77", "8-24")),
+        *(("day_of_month", value) for value in ("0", "32")),
+        *(("month", value) for value in ("0", "13")),
+        *(("day_of_week", value) for value in ("8", "*/8")),
+    ],
+)
+def test_the_form_refuses_times_that_there_are_not(field, value):
+    validator = jsonschema_rs.validator_for(JOB.schema["properties"]["schedule"])
+    times = {"minute": "0,05,*/15", "hour": "8-18/2", "day_of_month": "1,31", "month": "1-12/3", "day_of_week": "0,7"}
+    assert validator.is_valid(times)
+    assert not validator.is_valid({**times, field: value})
 
 
 @pytest.mark.parametrize(

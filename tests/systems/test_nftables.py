@@ -6,6 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from playbooks.ssh_server import inside
@@ -158,11 +159,36 @@ def test_the_firewall_itself_ends_a_rule_after_its_last_day(stage, reach):
     ask = reach(*PORTS)
     today = datetime.datetime.now(datetime.UTC).date()
     yesterday = str(today - datetime.timedelta(days=1))
-    over, holds = rule(7001, "reject", until=yesterday), rule(7002, "reject", until=str(today))
+    over, holds = rule(7001, "reject", until=str(today)), rule(7002, "reject", until=str(today))
     stage.play(replaced=[over, holds])
+    assert ask(7001, 7002) == ["refused", "refused"]
+    make_it_end_today(stage, over, today)
     assert ask(7001, 7002) == ["passes", "refused"]
-    assert stage.play(replaced=[over, holds]).changed == []
+    over = RULE.changed(over, until=yesterday)
+    stage.play(replaced=[RULE.changed(over, order=20)])  # as it would have been written for the next start
+    assert stage.play(replaced=[RULE.changed(over, order=20), holds]).changed == []
+    assert ask(7001, 7002) == ["passes", "refused"]
     stage.play(deleted=[over, holds])
+
+
+def make_it_end_today(stage, resource, today):
+    """As if a day had gone by: the end of a rule is moved to the beginning of today."""
+    listed = stage.module.listed(stage.testbed)
+    rules = [item["rule"] for item in listed if "rule" in item and "jump" in str(item["rule"]["expr"])]
+    [jump] = [each for each in rules if resource["spec"]["name"] in str(each["expr"])]
+    text = f'meta time < "{today} 00:00:00" jump rule_{resource["spec"]["name"]} comment "{jump["comment"]}"'
+    place = ["replace", "rule", *stage.module.TABLE, "input", "handle", str(jump["handle"])]
+    stage.module.nft(stage.testbed, "-f", "-", text=f"{' '.join(place)} {text}\n")
+
+
+def test_a_rule_whose_last_day_is_over_is_not_begun(stage):
+    begun = rule(7001, "reject", until="2099-01-01")
+    stage.play(replaced=[begun])
+    for resource in (rule(7002, "reject", until="2020-01-01"), RULE.changed(begun, until="2020-01-01")):
+        for check in (True, False):
+            message = stage.play(replaced=[resource], check=check).of(resource)["message"]
+            assert message == "until: 2020-01-01 is over, so the rule would never hold; choose a day to come."
+    stage.play(deleted=[begun])
 
 
 def test_a_start_brings_back_what_ran_in_any_zone(stage, reach):
@@ -202,6 +228,22 @@ def test_other_tables_and_lines_of_others_in_ours_stay(stage):
     assert "chain theirs" in nft(stage.testbed, "list", "table", "inet", "others")
     assert nft(stage.testbed, "list", "table", *stage.module.TABLE).count("tcp dport 9999 counter") == 1
     nft(stage.testbed, "flush", "ruleset")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"ports": [port]} for port in ("0", "65536", "70000", "1-65536", "08", "1-")),
+        *({"sources": [network]} for network in ("::::", "999.9.9.9/99", "10.0.0.0/33", "fd00::/129", "fd00", "1.2.3")),
+        {"destinations": ["10.0.0.256"]},
+        *({"protocol": protocol, "ports": ["443"]} for protocol in ("icmp", "any")),
+    ],
+)
+def test_the_form_refuses_what_no_firewall_could_hold(fields):
+    validator = jsonschema_rs.validator_for(RULE.schema)
+    spec = {"name": "x", "sources": ["10.0.0.0/8", "fd00::/8", "::1"], "action": "accept", "ports": ["1", "9-65535"]}
+    assert validator.is_valid({**spec, "protocol": "udp"})
+    assert not validator.is_valid({**spec, **fields})
 
 
 @pytest.mark.parametrize(

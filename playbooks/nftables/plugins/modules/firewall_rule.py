@@ -6,6 +6,7 @@ What a rule is in nft is module_utils/nft_rules, the table around them nft_table
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import subprocess
@@ -88,6 +89,12 @@ def words(said: str) -> str:
     return shown(re.sub(r"^(/dev/stdin:\S+ )?Error: ", "", first).strip(". ")) + "."
 
 
+def must_be_to_come(until: object) -> None:
+    today = datetime.datetime.now(datetime.timezone.utc).date()  # noqa: UP017 (the host may have Python 3.9)
+    if until is not None and str(until) < str(today):
+        raise Refused(f"until: {until} is over, so the rule would never hold; choose a day to come.")
+
+
 class Rules:
     """The rules of one host's firewall."""
 
@@ -135,6 +142,8 @@ class Rules:
     def after(self, resource: Resource, found: Found | None) -> Spec:
         wanted = valid(resource.spec)
         jump_text(wanted, resource.path)
+        if wanted.get("until") != (found.spec.get("until") if found else None):
+            must_be_to_come(wanted.get("until"))
         return wanted
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
