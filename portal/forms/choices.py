@@ -6,6 +6,7 @@ Reads one snapshot (the draft's own head, so that what this very request adds ca
 import json
 from dataclasses import dataclass, field
 
+from changes.catalog import catalog
 from changes.documents import Address
 from changes.snapshot import Snapshot
 from portal.forms.shapes import Schema, as_schema
@@ -38,11 +39,17 @@ class RepositoryChoices:
                 if type_name in (None, system.type)
             )
         if isinstance(wanted, dict) and isinstance(wanted.get("kind"), str):
-            return tuple(self._of_kind(str(wanted["kind"]), "")[:MOST])
+            kind = str(wanted["kind"])
+            return tuple(self._of_kind(kind, self.address.system if self._is_offered_here(kind) else "")[:MOST])
         if isinstance(wanted, dict) and "connection" in wanted and self.address.system in self.head.systems:
             listed = self.head.systems[self.address.system].connection.get(str(wanted["connection"]))
             return tuple(Option(str(value), str(value)) for value in listed) if isinstance(listed, list) else ()
         return ()
+
+    def _is_offered_here(self, kind: str) -> bool:
+        """Whether the document's own system has things of this kind; then those of others are of no use."""
+        system, offered = self.head.systems.get(self.address.system), catalog().kinds.get(kind)
+        return bool(system and offered and offered.type == system.type)
 
     def _of_kind(self, kind: str, system: str) -> list[Option]:
         """The native names of a kind's documents, on one system or on all."""
