@@ -52,7 +52,8 @@ class Example:
     Beside EXAMPLES (kind -> Example) a test bed has `start(directory)`, and per kind, with the system's own client and
     apart from the kind's module: `read` (the spec as it is, or None), `make` (as somebody else would, without our
     marker), `tamper` (change one field by hand), `remove`; `accepts(testbed, kind, spec, secrets)` for kinds with
-    secrets: whether the system lets one in with them; `prepare(testbed, kind)` where `needs` does not suffice.
+    secrets: whether the system lets one in with them; `prepare(testbed, kind)` where `needs` does not suffice;
+    MEMORY_ONLY: whether the server forgets everything when it stops, which the demo then applies again.
     """
 
     spec: dict[str, Any]
@@ -60,7 +61,7 @@ class Example:
     frozen: dict[str, Any] = field(default_factory=dict)  # for every immutable field another valid value
     secrets: dict[str, str] = field(default_factory=dict)
     needs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # kind -> specs that must exist first
-    vary: Callable[[int], dict[str, Any]] | None = None  # number -> identity fields; else the last one gets it
+    vary: Callable[[int], dict[str, Any]] | None = None  # number -> fields that must be unique; else the last identity
     not_here: dict[str, str] = field(default_factory=dict)  # field -> why this server cannot change it
     refused: dict[str, Any] = field(default_factory=dict)  # valid under the schema, refused by the system
     instead: dict[str, dict[str, Any]] = field(default_factory=dict)  # field that `spec` may not have -> one that may

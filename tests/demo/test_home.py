@@ -98,3 +98,11 @@ def test_a_start_that_stopped_before_it_wrote_anything_down_is_no_obstacle(direc
 def test_two_homes_whose_names_differ_after_a_dot_do_not_lock_each_other_out(directory):
     for name in ("home.one", "home.two"):
         Home.open(directory.with_name(name), port=free_port(), reset=False)
+
+
+def test_what_the_caller_sets_goes_before_the_demos_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("MERGEYARD_CATALOG", "/srv/kinds")
+    monkeypatch.setenv("MERGEYARD_HOME", "/srv/another")
+    environment = Home(tmp_path, 8000, KEPT).environment(queue_port=6379)
+    assert environment["MERGEYARD_CATALOG"] == "/srv/kinds"
+    assert environment["MERGEYARD_HOME"] == str(tmp_path)

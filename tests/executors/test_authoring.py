@@ -70,7 +70,7 @@ def test_what_an_author_breaks_is_named_with_its_file(made, file, old, new, told
     ("file", "old", "new", "told"),
     [
         ("kinds/ShopShelf.yml", "      minimum: 1\n", "", "spec.size: A number needs minimum and maximum."),
-        ("plugins/action/shop_shelf.py", "class ActionModule", "class (", "line 15: invalid syntax."),
+        ("plugins/action/shop_shelf.py", "class ActionModule", "class (", "line 16: invalid syntax."),
         ("testbed.py", "EXAMPLES = {", "EXAMPLES = {{", "line "),
         ("apply.yml", "  tasks:", " tasks:", "line "),
         ("plugins/action/shop_shelf.py", '"ShopShelf"', '"ShopShlf"', "0 action plugins say KIND = 'ShopShelf'"),

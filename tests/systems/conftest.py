@@ -15,7 +15,9 @@ from tests.conftest import not_tested
 from tests.systems.catalogue import (
     FOLDERS,
     PLAYBOOKS,
+    ROOTS,
     SYSTEM,
+    TYPES,
     Kind,
     server_of,
     start_of,
@@ -247,14 +249,23 @@ def otherwise(tmp_path):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """One process per system type at a time, so that a type's server is started once."""
+def pytest_collection_modifyitems(config, items):
+    """One process per system type at a time, so that a type's server is started once; or one type alone."""
+    groups = {}
     for item in items:
         given = item.callspec.params if hasattr(item, "callspec") else {}
         type_name = getattr(given.get("kind"), "type", given.get("type_name", item.path.stem))
-        item.add_marker(pytest.mark.xdist_group(type_name.removeprefix("test_")))
+        groups[item] = type_name.removeprefix("test_")
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
         if mark := item.get_closest_marker("proves"):
             item.user_properties.append(("proves", [mark.args[0], repr(given["kind"])]))
+
+
+    if wanted := os.environ.get("CONFORMANCE_TYPE"):
+        if wanted not in TYPES:
+            raise pytest.UsageError(f"There is no system type {wanted} below {', '.join(map(str, ROOTS))}.")
+        config.hook.pytest_deselected(items=[item for item in items if groups[item] != wanted])
+        items[:] = [item for item in items if groups[item] == wanted]
 
 
 def pytest_runtest_logreport(report):
