@@ -6,6 +6,7 @@ import csv
 import http.client
 import re
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def start(directory: Path) -> Testbed:
     )
     url = f"http://127.0.0.1:{ports['balancer']}"
     testbed = Testbed(
-        title="HAProxy 2.8",
+        title=_version(binary),
         connection={
             "config_directory": str(config.parent),
             "routes_directory": str(routes),
@@ -132,6 +133,11 @@ def start(directory: Path) -> Testbed:
         testbed.stop()
         raise
     return testbed
+
+
+def _version(binary: str) -> str:
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stdout
+    return " ".join(said.partition("-")[0].replace("version ", "").split())
 
 
 def request(testbed: Testbed, host: str, path: str) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,18 @@ def start(directory: Path) -> Testbed:
     }
     reach = f"ssh -p {connection['port']} -i {directory / 'ssh' / 'client'} {connection['user']}@127.0.0.1"
     return Testbed(
-        title="OpenSSH on this machine",
+        title=_version(),
         connection=connection,
         secrets={"ssh_key": host.key},
         servers=[host.server],
         clients={"ManagedFile": f"{reach} cat <path>", "CronJob": f"{reach} cat {directory / 'cron.d'}/<name>"},
         extra={"directory": str(directory)},
     )
+
+
+def _version() -> str:
+    said = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False).stderr
+    return said.split(" ")[0].rstrip(",").replace("_", " ")
 
 
 def place(testbed: Testbed, kind: str, spec: dict[str, Any]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,20 @@ def start(directory: Path) -> Testbed:
     }
     reach = f"ssh -p {connection['port']} -i {directory / 'ssh' / 'client'} {connection['user']}@127.0.0.1"
     return Testbed(
-        title="nftables 1.0 on this kernel",
+        title=_version(),
         connection=connection,
         secrets={"ssh_key": host.key},
         servers=[host.server],
         clients={"FirewallRule": f"{reach} nft list table inet mergeyard"},
         extra={"host": host.pid, "client": ssh_server.client_of(host), "directory": str(directory)},
     )
+
+
+def _version() -> str:
+    said = subprocess.run(
+        [_program("nft", "nftables"), "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    return " ".join(said.replace(" v", " ").split()[:2])
 
 
 def nft(testbed: Testbed, *words: str, text: str = "", zone: str = "UTC") -> str:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -49,6 +50,10 @@ for port in ports:
 @pytest.fixture
 def stage(stages):
     return stages("nftables")
+
+
+def test_the_server_that_kinds_are_proven_on_has_a_version(stage):
+    assert re.fullmatch(r"nftables [0-9]+\.[0-9]\S*", stage.testbed.title)
 
 
 @pytest.fixture
