@@ -28,6 +28,7 @@ EXAMPLES = {
         spec={"mechanism": "SCRAM-SHA-256", "iterations": 4096},
         updates={"mechanism": "SCRAM-SHA-512", "iterations": 5000},
         secrets={"password": "s3cret-Pässword,=-{{ 7*7 }}"},
+        refused={"name": ADMIN},
     ),
     "KafkaTopic": Example(
         spec={
@@ -47,6 +48,7 @@ EXAMPLES = {
             "settings": {"compression.type": "lz4", "segment.ms": "600000"},
         },
         frozen={"replication": 2},
+        refused={"replication": 3},
     ),
     "KafkaAcl": Example(
         spec={
@@ -63,6 +65,7 @@ EXAMPLES = {
             "transactional_ids": [{"id": "orders", "operations": ["write"], "match": "exact"}],
         },
         needs={"KafkaTopic": [{"name": "orders", "partitions": 1}]},
+        refused={"user": ADMIN},
     ),
     "KafkaQuota": Example(
         spec={
@@ -72,6 +75,7 @@ EXAMPLES = {
             "request_percent": 25,
         },
         updates={"write_kib_per_second": 1, "read_kib_per_second": 10240, "request_percent": 200},
+        refused={"user": ADMIN},
     ),
 }
 

@@ -5,7 +5,9 @@ import subprocess
 import pytest
 
 from playbooks.kafka import apache, outside
+from tests.changes.trees import tree
 from tests.systems.catalogue import Kind
+from tests.systems.test_documents import CATALOG, document, path, planned, system
 
 pytestmark = [pytest.mark.systems]
 TOPIC, USER, ACL, QUOTA = (Kind("kafka", name) for name in ("KafkaTopic", "KafkaUser", "KafkaAcl", "KafkaQuota"))
@@ -60,10 +62,82 @@ def test_when_partitions_cannot_be_added_the_brokers_reason_is_given_and_nothing
     embedded.play(replaced=[topic, other])
     more = TOPIC.changed(topic, partitions=6, retention_hours=1)
     changed = TOPIC.changed(other, retention_hours=1)
-    played = embedded.play(replaced=[more, changed])
-    assert played.changed == [changed["path"]]
-    assert "Partitions cannot be added" in played.of(more)["message"]
+    for check in (True, False):
+        played = embedded.play(replaced=[more, changed], check=check)
+        assert played.changed == [changed["path"]]
+        assert "Partitions cannot be added" in played.of(more)["message"]
     assert embedded.read(topic)["retention_hours"] == 72
+
+
+def test_check_mode_makes_and_changes_nothing_on_a_broker_that_does_at_once_what_it_is_asked_to_try(embedded):
+    topic, new = TOPIC.resource(), TOPIC.resource()
+    embedded.play(replaced=[topic])
+    changed = TOPIC.changed(topic, retention_hours=1, settings={"compression.type": "lz4"})
+    assert len(embedded.play(replaced=[changed, new], check=True).changed) == 2
+    assert embedded.read(topic)["retention_hours"] == 72
+    assert embedded.read(new) is None
+
+
+BAD_SETTINGS = [{"retention.bytes": "lots"}, {"compression.type": "foo"}, {"segment.ms": "0"}]
+
+
+def test_what_kafka_would_refuse_is_known_in_the_preview_and_nothing_is_half_done(stage):
+    there, new = TOPIC.resource(), [TOPIC.resource(settings=settings) for settings in BAD_SETTINGS]
+    stage.play(replaced=[there])
+    before = stage.read(there)
+    more = TOPIC.changed(there, partitions=5, retention_hours=1, settings=BAD_SETTINGS[1])
+    fine = TOPIC.resource()
+    predicted = stage.play(replaced=[more, *new, fine], check=True)
+    applied = stage.play(replaced=[more, *new, fine])
+    assert applied.changed == [fine["path"]]
+    for topic, [(name, value)] in zip([more, *new], map(dict.items, [BAD_SETTINGS[1], *BAD_SETTINGS]), strict=True):
+        assert applied.of(topic) == predicted.of(topic)
+        assert f"Invalid value {value} for configuration {name}" in applied.of(topic)["message"]
+    assert stage.read(there) == before
+    assert [stage.read(topic) for topic in new] == [None] * len(new)
+
+
+@pytest.mark.parametrize("key", ["retention.ms", "x\n evil", "compression.type\x00evil", "{{ 7 * 7 }}"])
+@pytest.mark.parametrize("field", ["settings", "compaction"])
+def test_settings_that_no_field_stands_for_are_refused_by_name(stage, field, key):
+    topic = TOPIC.resource(**{field: {key: "1"}})
+    for check in (True, False):
+        message = stage.play(replaced=[topic], check=check).of(topic)["message"]
+        assert message.startswith(f"{field}: there is no field ")
+        assert "\n" not in message
+    assert stage.read(topic) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        *((TOPIC, {"settings": settings}) for settings in BAD_SETTINGS),
+        (TOPIC, {"settings": {"min.insync.replicas": "0"}}),
+        (TOPIC, {"settings": {"message.timestamp.type": "now"}}),
+        *((ACL, {"groups": [{"group": "g", "operations": ["read"], "host": host}]}) for host in ("999.1.1.1", "::::")),
+        (ACL, {"topics": [{"topic": "t", "operations": ["read"], "host": "1:2:3:4:5:6:7:8:9"}]}),
+    ],
+)
+def test_the_form_knows_the_bounds_of_kafka(kind, fields):
+    import jsonschema_rs
+
+    assert jsonschema_rs.is_valid(kind.schema, kind.resource()["spec"])
+    assert not jsonschema_rs.is_valid(kind.schema, kind.resource(**fields)["spec"])
+
+
+def test_every_setting_that_the_form_takes_is_one_that_kafka_takes(stage):
+    settings = {"compression.type": "zstd", "message.timestamp.type": "LogAppendTime", "min.insync.replicas": "1"}
+    least = TOPIC.resource(settings={**settings, "retention.bytes": "-1", "segment.ms": "1"})
+    most = TOPIC.resource(settings={**settings, "retention.bytes": "9" * 18, "segment.ms": "9" * 18})
+    assert stage.play(replaced=[least, most]).failed == []
+    assert [stage.play(replaced=[least, most]).changed, TOPIC.schema["additionalProperties"]] == [[], False]
+
+
+def test_a_limit_that_kafka_cannot_hold_is_refused_in_the_preview_already(stage):
+    quota = QUOTA.resource(write_kib_per_second=10**20)
+    predicted = stage.play(replaced=[quota], check=True).of(quota)
+    assert predicted["message"].startswith("Kafka refused it: ")
+    assert stage.play(replaced=[quota]).of(quota) == predicted
 
 
 def test_a_setting_that_no_field_stands_for_is_found_named_and_taken_back(stage, client):
@@ -219,10 +293,15 @@ def test_a_password_is_verified_where_users_sign_in_if_that_is_another_listener(
 
 
 def test_who_mergeyard_signs_in_as_is_neither_listed_nor_taken_for_a_document(stage):
-    own = USER.at("mergeyard", {"name": "mergeyard"})
-    assert "mergeyard" not in [item["spec"]["name"] for item in stage.play(book="discover").gathered("KafkaUser")]
-    played = stage.play(replaced=[{**own, "adopt": True}])
-    assert "Mergeyard itself signs in" in played.of(own)["message"]
+    own = [USER.at("own", {"name": "mergeyard"}), ACL.resource(user="mergeyard"), QUOTA.resource(user="mergeyard")]
+    outside.KINDS["KafkaAcl"].make(stage.testbed, own[1]["spec"])
+    listing = stage.play(book="discover")
+    assert "mergeyard" not in [item["spec"]["name"] for item in listing.gathered("KafkaUser")]
+    assert "mergeyard" not in [item["spec"]["user"] for item in listing.gathered("KafkaAcl")]
+    for check in (True, False):
+        played = stage.play(replaced=[{**one, "adopt": True} for one in own], check=check)
+        assert ["Mergeyard itself signs in" in played.of(one)["message"] for one in own] == [True] * 3
+    outside.KINDS["KafkaAcl"].remove(stage.testbed, own[1]["spec"])
 
 
 def test_a_wrong_password_of_the_system_is_said_at_once(stage, monkeypatch):
@@ -247,3 +326,55 @@ def test_what_the_embedded_broker_lacks_is_refused_in_a_sentence_and_the_rest_go
     assert listed.code == 0
     assert [listed.gathered(kind.name) for kind in (USER, ACL, QUOTA)] == [[], [], []]
     embedded.play(deleted=[topic])
+
+
+def told(kind, before, after):
+    """What the plan says is risky about a change; None: there is no document before."""
+    there = {path(kind, "one"): document(kind, before)} if before is not None else {}
+    plan, _ = planned(tree({**system(kind, {}), **there}, CATALOG), {path(kind, "one"): document(kind, after)})
+    return " ".join(plan.items[0].risks)
+
+
+TOPIC_READ = {"topic": "orders", "operations": ["read"]}
+EVERYTHING = {"prefix": "o", "operations": ["all"]}
+READING = {"group": "orders", "operations": ["read"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "said"),
+    [
+        (TOPIC, {}, {"settings": {"retention.bytes": "1"}}, "beyond it is lost"),
+        (TOPIC, {}, {"max_message_kib": 1}, "larger than this are refused"),
+        (TOPIC, {"max_message_kib": 2}, {"max_message_kib": 1}, "larger than this are refused"),
+        (TOPIC, {}, {"settings": {"min.insync.replicas": "2"}}, "writing fails"),
+        (
+            TOPIC,
+            {"cleanup_policy": "compact"},
+            {"cleanup_policy": "compact", "compaction": {"keep_hours": 0}},
+            "sooner",
+        ),
+        (QUOTA, {"read_kib_per_second": 5}, {"read_kib_per_second": 5, "write_kib_per_second": 1}, "write more"),
+        (ACL, None, {"topic_prefixes": [EVERYTHING]}, "made later are covered"),
+        (ACL, None, {"topic_prefixes": [EVERYTHING]}, "So short a beginning"),
+        (ACL, None, {"topic_prefixes": [EVERYTHING]}, "deleting or changing topics"),
+        (ACL, {"topics": [TOPIC_READ]}, {"topics": [TOPIC_READ | {"operations": ["read", "alter"]}]}, "deleting or"),
+        (ACL, {"topics": [TOPIC_READ], "groups": [READING]}, {"topics": [TOPIC_READ]}, "are lost at once"),
+        (ACL, None, {"groups": [READING | {"match": "prefix"}]}, "Groups that are made later"),
+        (ACL, None, {"groups": [READING | {"permission": "deny"}]}, "wins over every right"),
+    ],
+)
+def test_what_is_risky_is_told_in_the_plan(kind, before, after, said):
+    common = {"partitions": 3} if kind is TOPIC else {"user": "orders"}
+    assert said in told(kind, None if before is None else common | before, common | after)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        (TOPIC, {"partitions": 3, "max_message_kib": 1}, {"partitions": 3, "max_message_kib": 2}),
+        (QUOTA, {"user": "u", "read_kib_per_second": 5, "request_percent": 5}, {"user": "u", "request_percent": 9}),
+        (ACL, None, {"user": "u", "topics": [TOPIC_READ], "groups": [READING]}),
+    ],
+)
+def test_more_than_before_is_no_risk(kind, before, after):
+    assert told(kind, before, after) == ""

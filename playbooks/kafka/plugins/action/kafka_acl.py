@@ -173,6 +173,7 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
         return Found(spec, remarks=tuple(right.sentence for right in sorted(left)))
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
+        self.must_not_be_own(resource)
         rights = rights_of(resource.spec)
         if not rights:
             raise Refused("It gives no right on anything; delete the document if the user shall have none.")

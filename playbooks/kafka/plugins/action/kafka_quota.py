@@ -5,6 +5,7 @@ Other quotas (per address, or for clients of a user that have none) are neither 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ ansible.module_utils.__path__[:] = [
 ]
 
 from ansible.module_utils.kafka_broker import said  # noqa: E402
-from ansible.module_utils.kafka_cluster import BrokerAction, printable  # noqa: E402
+from ansible.module_utils.kafka_cluster import BrokerAction, chunks, printable  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Found,
     Identity,
@@ -95,29 +96,54 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
                 spec[field] = number(left.pop(name) / units)
         return Found(spec, remarks=tuple(f"{name} was set to {left[name]} on Kafka" for name in sorted(left)))
 
+    def read(self, resources: list[Resource]) -> dict[Identity, Found]:
+        there: dict[Identity, Found] = super().read(resources)
+        self.refusals = self.tried(resources) if self._task.args["state"] == "replaced" else {}
+        return there
+
+    def tried(self, resources: list[Resource]) -> dict[Identity, str]:
+        """What Kafka would refuse, by identity. What is refused here already is not asked."""
+        wanted = {}
+        for resource in resources:
+            with contextlib.suppress(Refused, TypeError, ValueError, OverflowError):
+                wanted[resource.identity(self.IDENTITY)] = limits_of(resource.spec)
+        refusals: dict[Identity, str] = {}
+        for group in chunks([*wanted]):
+            refusals |= self.altered({identity: wanted[identity] for identity in group}, dry=True)
+        return refusals
+
     def after(self, resource: Resource, found: Found | None) -> Spec:
+        self.must_not_be_own(resource)
         for field in self.IDENTITY:
             printable(field, resource.spec[field])
         if not limits_of(resource.spec):
             raise Refused("It limits nothing; delete the document if there shall be no quota.")
+        if refusal := self.refusals.get(resource.identity(self.IDENTITY)):
+            raise Refused(refusal)
         return {name: resource.spec[name] for name in (*self.IDENTITY, *LIMITS) if name in resource.spec}
 
     def send(self, group: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
-        entries = {entity_of(one.resource.identity(self.IDENTITY)): one for one in group}
-        request = AlterClientQuotasRequest(
-            version=0,
-            validate_only=False,
-            entries=[self.entry(entity, outcome) for entity, outcome in entries.items()],
-        )
+        by_identity = {one.resource.identity(self.IDENTITY): one for one in group}
+        wanted = {identity: limits_of(one.after) if one.after else {} for identity, one in by_identity.items()}
+        failures = self.altered(wanted)
+        for identity, outcome in by_identity.items():
+            yield outcome, failures.get(identity, "")
+
+    def altered(self, wanted: dict[Identity, dict[str, float]], *, dry: bool = False) -> dict[Identity, str]:
+        """Why Kafka refuses these limits, by identity, where it does; does nothing more if `dry`."""
+        identities = {entity_of(identity): identity for identity in wanted}
+        entries = [self.entry(entity, identity, wanted[identity]) for entity, identity in identities.items()]
+        request = AlterClientQuotasRequest(version=0, validate_only=dry, entries=entries)
+        failures = {}
         for result in self.broker.ask(request).entries:
             entity = {part.entity_type: part.entity_name for part in result.entity}
-            outcome = entries[tuple((type, entity[type]) for type in (USER, CLIENT) if type in entity)]
-            yield outcome, said(result.error_code, result.error_message)
+            identity = identities[tuple((type, entity[type]) for type in (USER, CLIENT) if type in entity)]
+            failures[identity] = said(result.error_code, result.error_message)
+        return failures
 
-    def entry(self, entity: Entity, outcome: Outcome) -> Any:
+    def entry(self, entity: Entity, identity: Identity, wanted: dict[str, float]) -> Any:
         made = AlterClientQuotasRequest.EntryData
-        wanted = limits_of(outcome.after) if outcome.after else {}
-        now = self.existing.get(outcome.resource.identity(self.IDENTITY), {})
+        now = self.existing.get(identity, {})
         changes = {name: value for name, value in wanted.items() if now.get(name) != value}
         return made(
             entity=[made.EntityData(entity_type=type, entity_name=name) for type, name in entity],

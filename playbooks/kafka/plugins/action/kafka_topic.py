@@ -1,10 +1,12 @@
 """Owns Kafka topics: KafkaTopic specs to and from Kafka's own settings, through confluent-kafka's AdminClient.
 
-Works with Apache Kafka and with the demo's broker (Tansu), which lists only the settings that were set.
+What Kafka would refuse is asked of it before anything is done (`validate_only`), in check mode and without. Works also
+with the broker of the demo (Tansu), which lists only the settings that were set and does what it is asked to try.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -29,12 +31,21 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     SystemDown,
     shown,
 )
+from ansible.module_utils.mergeyard.values import known  # noqa: E402
+from kafka.protocol.admin import (  # noqa: E402
+    CreatePartitionsRequest,
+    DescribeAclsRequest,
+    DescribeClientQuotasRequest,
+)
 
 HOUR = 3_600_000
 SECONDS = 10
 POLICIES = {"delete": "delete", "compact": "compact", "compact_and_delete": "compact,delete"}
 SETTINGS = ("compression.type", "message.timestamp.type", "min.insync.replicas", "retention.bytes", "segment.ms")
+COMPACTION = ("dirty_percent", "keep_hours")
 ALWAYS_LISTED_BY_KAFKA = "index.interval.bytes"  # no field of ours ever sets it
+GROWING = (CreatePartitionsRequest,)
+ALL_OF_KAFKA = (*GROWING, DescribeAclsRequest, DescribeClientQuotasRequest)  # who knows these keeps to validate_only
 
 
 def policy(value: str) -> str:
@@ -58,14 +69,14 @@ def percent(value: str) -> int | float:
 
 def configs_of(spec: Spec) -> dict[str, str]:
     """Kafka's settings for a spec; what is not in it is not overridden on the topic."""
-    settings: Any = spec.get("settings") or {}
-    compaction: Any = spec.get("compaction") or {}
+    settings = known("settings", spec.get("settings") or {}, SETTINGS)
+    compaction = known("compaction", spec.get("compaction") or {}, COMPACTION)
     if spec["cleanup_policy"] not in POLICIES:
         raise Refused(f"cleanup_policy: {shown(spec['cleanup_policy'])} is none of {', '.join(POLICIES)}.")
     configs = {
         "cleanup.policy": POLICIES[str(spec["cleanup_policy"])],
         "retention.ms": str(int(str(spec["retention_hours"])) * HOUR),
-        **{str(name): str(value) for name, value in settings.items()},
+        **{name: str(value) for name, value in settings.items()},
     }
     if "max_message_kib" in spec:
         configs["max.message.bytes"] = str(int(str(spec["max_message_kib"])) * 1024)
@@ -106,6 +117,17 @@ def said(error: Exception) -> str:
     return f"Kafka refused it: {text.removeprefix('Broker: ').rstrip('.')}."
 
 
+def failures(futures: dict[str, Future[Any]]) -> dict[str, str]:
+    """Name -> what the broker answered, for those that it did not do."""
+    failed = {}
+    for name, future in futures.items():
+        try:
+            future.result(SECONDS * 2)
+        except Exception as error:
+            failed[name] = said(error)
+    return failed
+
+
 class ActionModule(ResourceAction):  # type: ignore[misc]
     KIND = "KafkaTopic"
     MARKED = False
@@ -113,9 +135,15 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
     def open(self) -> None:
         from confluent_kafka import admin
 
-        self.api, self.current = admin, {}
+        self.api, self.current, self.refusals = admin, {}, {}
         servers, password = str(self.connection["bootstrap_servers"]), str(self.system_secrets.get("sasl_password", ""))
-        connect(self.connection, password).close()  # what librdkafka would retry for as long as it may is known at once
+        broker = connect(
+            self.connection, password
+        )  # what librdkafka would retry for as long as it may is known at once
+        try:
+            self.may_grow, self.may_try = broker.offers(GROWING), broker.offers(ALL_OF_KAFKA)
+        finally:
+            broker.close()
         quiet = logging.getLogger("mergeyard.kafka")
         quiet.addHandler(logging.NullHandler())
         quiet.propagate = False
@@ -142,7 +170,22 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         self.client = None
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
-        return self.found([str(resource.spec["name"]) for resource in resources])
+        found = self.found([str(resource.spec["name"]) for resource in resources])
+        if self.may_try and self._task.args["state"] == "replaced":
+            self.refusals = self.tried(resources, found)
+        return found
+
+    def tried(self, resources: list[Resource], found: dict[Identity, Found]) -> dict[str, str]:
+        """Name -> what Kafka would refuse. What is refused here already is not asked."""
+        specs = []
+        for resource in resources:
+            with contextlib.suppress(Refused, KeyError, TypeError, ValueError):
+                specs.append(self.wanted(resource, found.get(resource.identity(self.IDENTITY))))
+        refusals: dict[str, str] = {}
+        for group in chunks(specs):
+            refusals |= self.brought([spec for spec in group if spec["name"] not in self.current], dry=True)
+            refusals |= self.changed([spec for spec in group if spec["name"] in self.current], dry=True)
+        return refusals
 
     def gather(self) -> list[Found]:
         return list(self.found([name for name in self.metadata.topics if not name.startswith("__")]).values())
@@ -181,6 +224,12 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         }
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
+        after = self.wanted(resource, found)
+        if refusal := self.refusals.get(str(after["name"])):
+            raise Refused(refusal)
+        return after
+
+    def wanted(self, resource: Resource, found: Found | None) -> Spec:
         for name, value in configs_of(resource.spec).items():
             # librdkafka takes C strings: what follows a NUL would be lost without a word.
             if not value.isprintable():
@@ -191,6 +240,12 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
             int(str(resource.spec["replication"])),
             configs_of(resource.spec),
         )
+        brokers, copies = len(self.metadata.brokers), int(str(after["replication"]))
+        if found is None and copies > brokers:
+            raise Refused(
+                f"replication: {copies} copies of each message need {copies} brokers, and the cluster has {brokers}; "
+                f"write {brokers}."
+            )
         if found is not None:
             before, wanted = int(str(found.spec["partitions"])), int(str(after["partitions"]))
             if wanted < before:
@@ -202,23 +257,17 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
                     f"The topic keeps {found.spec['replication']} copies of each message, and Kafka cannot change that "
                     "in place; write that number, or make a new topic."
                 )
+            if wanted > before and not self.may_grow:
+                raise Refused("Partitions cannot be added, as the broker does not know how; make a new topic.")
         return after
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
-        for group in chunks([outcome for outcome in outcomes if outcome.after is None]):
-            names = {str(outcome.before["name"]): outcome for outcome in group if outcome.before}
-            yield from self.finished(names, self.client.delete_topics([*names], operation_timeout=SECONDS))
-        for group in chunks([outcome for outcome in outcomes if outcome.before is None]):
-            names = {str(outcome.after["name"]): outcome for outcome in group if outcome.after}
-            new = [
-                self.api.NewTopic(
-                    name, outcome.after["partitions"], outcome.after["replication"], config=configs_of(outcome.after)
-                )
-                for name, outcome in names.items()
-            ]
-            yield from self.finished(names, self.client.create_topics(new, operation_timeout=SECONDS))
-        for group in chunks([outcome for outcome in outcomes if outcome.before and outcome.after]):
-            yield from self.changed(group)
+        for group in chunks(outcomes):
+            failures = self.deleted([str(one.before["name"]) for one in group if one.before and not one.after])
+            failures |= self.brought([one.after for one in group if one.after and not one.before])
+            failures |= self.changed([one.after for one in group if one.after and one.before])
+            for outcome in group:
+                yield outcome, failures.get(str(outcome.resource.spec["name"]), "")
         wait_until_seen(self.seen, outcomes)
 
     def seen(self, outcomes: list[Outcome]) -> bool:
@@ -229,28 +278,36 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         there = self.found([*names])
         return all(as_wanted(outcome, there.get((outcome.resource.spec["name"],))) for outcome in outcomes)
 
-    def finished(self, names: dict[str, Outcome], futures: dict[str, Future[Any]]) -> Iterator[tuple[Outcome, str]]:
-        for name, future in futures.items():
-            try:
-                future.result(SECONDS * 2)
-            except Exception as error:
-                yield names[name], said(error)
-            else:
-                yield names[name], ""
+    def deleted(self, names: list[str]) -> dict[str, str]:
+        return failures(self.client.delete_topics(names, operation_timeout=SECONDS)) if names else {}
 
-    def changed(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
-        names = {str(outcome.after["name"]): outcome for outcome in outcomes if outcome.after}
-        growing = [name for name, one in names.items() if one.before["partitions"] != one.after["partitions"]]
-        for name in growing:
-            if failure := self.grow(name, names[name].after["partitions"]):
-                yield names.pop(name), failure
-        alterations = {name: self.alteration(name, configs_of(outcome.after)) for name, outcome in names.items()}
-        for name in [name for name, alteration in alterations.items() if alteration is None]:
-            alterations.pop(name)
-            yield names.pop(name), ""
-        if alterations:
-            futures = self.client.incremental_alter_configs([*alterations.values()], request_timeout=SECONDS)
-            yield from self.finished(names, {resource.name: future for resource, future in futures.items()})
+    def brought(self, specs: list[Spec], *, dry: bool = False) -> dict[str, str]:
+        """Name -> why it is not made. This and the next do nothing but tell if `dry`."""
+        new = [
+            self.api.NewTopic(spec["name"], spec["partitions"], spec["replication"], config=configs_of(spec))
+            for spec in specs
+        ]
+        if not new:
+            return {}
+        return failures(self.client.create_topics(new, operation_timeout=SECONDS, validate_only=dry))
+
+    def changed(self, specs: list[Spec], *, dry: bool = False) -> dict[str, str]:
+        """Settings first, which Kafka refuses more often: what follows cannot be taken back."""
+        failed: dict[str, str] = {}
+        asked = [self.alteration(str(spec["name"]), configs_of(spec)) for spec in specs]
+        if alterations := [one for one in asked if one is not None]:  # one of them is false in itself
+            futures = self.client.incremental_alter_configs(alterations, validate_only=dry, request_timeout=SECONDS)
+            failed = failures({resource.name: future for resource, future in futures.items()})
+        growing = {
+            str(spec["name"]): spec["partitions"]
+            for spec in specs
+            if len(self.metadata.topics[spec["name"]].partitions) != spec["partitions"] and spec["name"] not in failed
+        }
+        if growing:
+            new = [self.api.NewPartitions(name, partitions) for name, partitions in growing.items()]
+            not_added = failures(self.client.create_partitions(new, validate_only=dry, request_timeout=SECONDS))
+            failed |= {name: f"Partitions cannot be added. {why}" for name, why in not_added.items()}
+        return failed
 
     def alteration(self, name: str, wanted: dict[str, str]) -> Any:
         """The request that sets what differs and takes back what the spec does not hold; None if nothing does."""
@@ -267,10 +324,3 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         if not entries:
             return None
         return self.api.ConfigResource(self.api.ConfigResource.Type.TOPIC, name, incremental_configs=entries)
-
-    def grow(self, name: str, partitions: int) -> str:
-        try:
-            self.client.create_partitions([self.api.NewPartitions(name, partitions)])[name].result(SECONDS * 2)
-        except Exception as error:
-            return f"Partitions cannot be added. {said(error)}"
-        return ""

@@ -80,10 +80,6 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
         there: dict[Identity, Credentials] = super().all_there()
         return there
 
-    def gather(self) -> list[Found]:
-        own = self.connection.get("sasl_username")
-        return [one for one in super().gather() if one.spec["name"] != own]
-
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         there = super().read(resources)
         # A user who is not ours is refused anyway, and nobody's password is tried for it.
@@ -123,12 +119,11 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
         return True
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
+        self.must_not_be_own(resource)
         spec = resource.spec
         name, iterations = str(spec["name"]), spec["iterations"]
         if {*name} & {*",="}:
             raise Refused(f"name: {shown(name)} holds a comma or an equals sign, which SCRAM keeps for itself.")
-        if name == self.connection.get("sasl_username"):
-            raise Refused(f"{shown(name)} is who Mergeyard itself signs in as on this system; choose another name.")
         if spec["mechanism"] not in MECHANISMS:
             raise Refused(f"mechanism: {shown(spec['mechanism'])} is none of {', '.join(MECHANISMS)}.")
         if iterations not in ITERATIONS:

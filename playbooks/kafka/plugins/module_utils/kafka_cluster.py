@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ansible.module_utils.kafka_broker import (  # type: ignore[import-not-found]
     Broker,
@@ -24,6 +24,8 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
     SystemDown,
     shown,
 )
+
+Thing = TypeVar("Thing")
 
 CHUNK = 100
 SEEN_SECONDS = 5.0
@@ -42,9 +44,9 @@ def printable(field: str, value: object) -> str:
     return text
 
 
-def chunks(outcomes: list[Outcome]) -> Iterator[list[Outcome]]:
-    for start in range(0, len(outcomes), CHUNK):
-        yield outcomes[start : start + CHUNK]
+def chunks(things: list[Thing]) -> Iterator[list[Thing]]:
+    for start in range(0, len(things), CHUNK):
+        yield things[start : start + CHUNK]
 
 
 def wait_until_seen(seen: Callable[[list[Outcome]], bool], outcomes: list[Outcome]) -> None:
@@ -116,7 +118,18 @@ class BrokerAction(ResourceAction):  # type: ignore[misc]
             there = self.all_there()
         except Absent:
             return []
-        return [self.found(identity, one, None) for identity, one in sorted(there.items())]
+        return [self.found(identity, one, None) for identity, one in sorted(there.items()) if not self.is_own(identity)]
+
+    def is_own(self, identity: Identity) -> bool:
+        """Whether it is about the user that Mergeyard itself signs in as."""
+        return "sasl_username" in self.connection and identity[0] == self.connection["sasl_username"]
+
+    def must_not_be_own(self, resource: Resource) -> None:
+        identity = resource.identity(self.IDENTITY)
+        if self.is_own(identity):
+            raise Refused(
+                f"{shown(identity[0])} is who Mergeyard itself signs in as on this system; choose another name."
+            )
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         for group in chunks(outcomes):
