@@ -33,7 +33,7 @@ EXAMPLES = {
             "settings": {"statement_timeout": "10s", "work_mem": "8MB"},
         },
         secrets={"password": "s3cret-Pässword-{{ 7*7 }}"},
-        refused={"settings": {"statement_timeout": "soon"}},
+        refused={"settings": {"statement_timeout": "2147483648"}},
     ),
     "PostgresDatabase": Example(
         spec={"owner": "conformance_owner", "connection_limit": 30, "settings": {"work_mem": "16MB"}},

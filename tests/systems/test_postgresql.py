@@ -137,3 +137,243 @@ def test_the_owner_of_a_database_needs_no_grant(stage):
     grant = GRANT.resource(role="conformance_owner")
     event = stage.play(replaced=[grant]).of(grant)
     assert event["message"] == "conformance_owner owns the database and needs no grant; remove the document."
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        (ROLE, {"name": "mergeyard"}, "This is the role that Mergeyard works as; choose another name."),
+        (ROLE, {"name": "theirs"}, "It has SUPERUSER on the server, so it is not a role of an application"),
+        (ROLE, {"name": "pg_write_all_data"}, "is a name that PostgreSQL has a meaning for"),
+        (ROLE, {"name": "public"}, "is a name that PostgreSQL has a meaning for"),
+        (DATABASE, {"name": "postgres"}, "This is the database that Mergeyard connects to; choose another name."),
+        (DATABASE, {"name": "template1"}, "template1 is one of the server's own databases"),
+        (DATABASE, {"name": "shapes"}, "shapes is one of the server's own databases"),
+        (DATABASE, {"owner": "pg_monitor"}, "owner: there is no role pg_monitor on the server that could own"),
+        (GRANT, {"role": "mergeyard"}, "role: mergeyard is none whose privileges are managed here"),
+        (GRANT, {"role": "pg_monitor"}, "role: pg_monitor is none whose privileges are managed here"),
+        (GRANT, {"role": "public"}, "role: there is no role public on the server."),
+        (GRANT, {"role": "nobody"}, "role: there is no role nobody on the server."),
+        (GRANT, {"database": "nowhere"}, "There is no database nowhere on the server."),
+    ],
+)
+def test_what_is_the_servers_own_is_never_taken_over(stage, kind, fields, said):
+    stage.prepare(GRANT)
+    with connect(stage) as database:
+        database.execute("DROP ROLE IF EXISTS theirs")
+        database.execute("CREATE ROLE theirs SUPERUSER LOGIN PASSWORD 'their own'")
+        if not database.execute("SELECT 1 FROM pg_database WHERE datname = 'shapes'").fetchone():
+            database.execute("CREATE DATABASE shapes IS_TEMPLATE true")
+    resource = {**kind.resource(**fields), "adopt": True}
+    for check in (True, False):
+        event = stage.play(replaced=[resource], check=check).of(resource)
+        assert said in event["message"]
+    with connect(stage) as database:
+        powers = database.execute("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1").fetchall()
+        owners = database.execute(
+            "SELECT DISTINCT pg_get_userbyid(datdba) FROM pg_database WHERE datname = ANY(%s)",
+            [["postgres", "template1", "shapes"]],
+        ).fetchall()
+    assert (powers, owners) == ([("mergeyard",), ("theirs",)], [("mergeyard",)])
+    connect(stage, user="theirs", password="their own").close()
+
+
+def test_what_nobody_may_take_over_is_not_offered(stage):
+    execute(stage, "CREATE ROLE {} CREATEROLE", "powerful")
+    listed = stage.play(book="discover")
+    names = {item["identity"]["name"] for kind in (ROLE, DATABASE) for item in listed.gathered(kind.name)}
+    assert names & {"powerful", "mergeyard", "postgres", "template1", "shapes"} == set()
+
+
+@pytest.mark.parametrize("kind", [ROLE, DATABASE], ids=repr)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"session_authorization": "postgres"},
+        {"search_path": "evil"},
+        {"statement_timeout\x00evil": "1s"},
+        {"statement_timeout": 30},
+        {"work_mem": "1kB"},
+        {"default_transaction_isolation": "none"},
+    ],
+)
+def test_settings_that_are_none_of_ours_or_have_no_such_value_are_refused_in_the_preview_too(stage, kind, settings):
+    new, old = kind.resource(), kind.resource()
+    stage.play(replaced=[old])
+    wanted = [{**one, "spec": {**one["spec"], "settings": settings}} for one in (new, old)]
+    seen = stage.read(old)
+    predicted, applied = (stage.play(replaced=wanted, check=check) for check in (True, False))
+    assert len(applied.failed) == 2
+    for one in wanted:
+        assert applied.of(one) == predicted.of(one)
+        assert "setting" in applied.of(one)["message"] or "parameter" in applied.of(one)["message"]
+    assert (stage.read(new), stage.read(old)) == (None, seen)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"owner": "nobody_here"}, "owner: there is no role nobody_here on the server that could own a database."),
+        ({"owner": "conformance_owner\x00"}, "holds characters that no name may have"),
+        ({"locale": "de_DE.UTF-8"}, "locale: the server does not know de_DE.UTF-8"),
+        ({"locale": "C.UTF-8", "encoding": "LATIN1"}, "encoding: LATIN1 does not go with the locale C.UTF-8"),
+    ],
+)
+def test_a_database_that_cannot_be_made_is_refused_in_the_preview_too(stage, fields, said):
+    database = DATABASE.resource(**fields)
+    predicted, applied = (stage.play(replaced=[database], check=check).of(database) for check in (True, False))
+    assert predicted == applied
+    assert said in applied["message"]
+
+
+def test_what_others_made_with_another_encoding_is_not_taken_over(stage):
+    database = {**DATABASE.resource(encoding="LATIN1"), "adopt": True}
+    execute(stage, "CREATE DATABASE {}", database["spec"]["name"])
+    for check in (True, False):
+        message = stage.play(replaced=[database], check=check).of(database)["message"]
+        assert message.startswith("encoding: PostgreSQL cannot change UTF8 to LATIN1")
+
+
+def test_what_cannot_be_deleted_is_refused_in_the_preview_too(stage):
+    role, database = ROLE.resource(), DATABASE.resource()
+    database["spec"]["owner"] = role["spec"]["name"]
+    stage.play(replaced=[role, database])
+    with connect(stage, dbname=database["spec"]["name"]):
+        predicted, applied = (stage.play(deleted=[role, database], check=check) for check in (True, False))
+    for one in (role, database):
+        assert predicted.of(one) == applied.of(one)
+        assert applied.of(one)["status"] == "failed"
+    assert applied.of(role)["message"].startswith(
+        f"It still owns something, or has rights by hand, in {database['spec']['name']};"
+    )
+    heir = DATABASE.changed(database, owner="conformance_owner")
+    predicted, applied = (stage.play(replaced=[heir], deleted=[role], check=check) for check in (True, False))
+    assert (predicted.failed, applied.failed) == ([], [])
+    assert [predicted.of(one) for one in (heir, role)] == [applied.of(one) for one in (heir, role)]
+
+
+def test_a_role_its_database_and_a_grant_are_predicted_together_and_what_they_lack_too(stage):
+    role, reader = ROLE.resource(), ROLE.resource()
+    database = DATABASE.resource(owner=role["spec"]["name"])
+    names = {"database": database["spec"]["name"], "role": reader["spec"]["name"], "create": False}
+    fine, beyond = (GRANT.resource(**names, schemas=[schema]) for schema in ("public", "extra"))
+    beyond["spec"]["role"] = role["spec"]["name"]
+    bad = ROLE.resource(settings={"lock_timeout": "soon"})
+    orphan = DATABASE.resource(owner=bad["spec"]["name"])
+    wanted = [role, reader, database, fine, beyond, bad, orphan]
+    predicted, applied = (stage.play(replaced=wanted, check=check) for check in (True, False))
+    assert [predicted.of(one) for one in wanted] == [applied.of(one) for one in wanted]
+    assert applied.failed == [bad["path"], orphan["path"], beyond["path"]]
+    going = [role, reader, database, fine]
+    predicted, applied = (stage.play(deleted=going, check=check) for check in (True, False))
+    assert (predicted.failed, applied.failed) == ([], [])
+
+
+def test_a_membership_that_was_given_by_hand_is_found_and_taken_away(stage):
+    role, between = ROLE.resource(), ROLE.resource()
+    stage.play(replaced=[role, between])
+    name, other = role["spec"]["name"], between["spec"]["name"]
+    execute(stage, "GRANT pg_write_all_data TO {} WITH ADMIN OPTION", other)
+    execute(stage, "GRANT pg_write_all_data TO {} GRANTED BY {}", name, other)
+    execute(stage, "GRANT mergeyard TO {}", name)
+    predicted = stage.play(replaced=[role], check=True).of(role)
+    assert sorted(predicted["reasons"]) == [
+        f"it was made a member of {group} on the server" for group in ("mergeyard", "pg_write_all_data")
+    ]
+    assert stage.play(replaced=[role]).of(role) == predicted
+    assert stage.play(replaced=[role]).changed == []
+    assert stage.play(replaced=[between]).changed == [between["path"]]
+    with connect(stage) as database:
+        held = database.execute("SELECT 1 FROM pg_auth_members WHERE member = ANY(%s::regrole[])", [[name, other]])
+        assert held.fetchone() is None
+
+
+def test_only_the_owner_and_whom_a_grant_lets_in_connect_to_a_database(stage):
+    owner, reader = ROLE.resource(), ROLE.resource()
+    database = DATABASE.resource(owner=owner["spec"]["name"])
+    name = database["spec"]["name"]
+    grant = GRANT.resource(database=name, schemas=["public"], create=False)
+    grant["spec"]["role"] = reader["spec"]["name"]
+    stage.play(replaced=[owner, reader, database], secrets={"password": "open"})
+
+    def enters(role):
+        try:
+            connect(stage, user=role["spec"]["name"], password="open", dbname=name).close()
+        except psycopg.OperationalError as error:
+            return str(error).splitlines()[-1]
+        return True
+
+    closed = "DETAIL:  User does not have CONNECT privilege."
+    assert (enters(owner), enters(reader)) == (True, closed)
+    stage.play(replaced=[grant])
+    assert enters(reader) is True
+    stage.play(deleted=[grant])
+    assert enters(reader) == closed
+    execute(stage, "GRANT CONNECT, TEMP ON DATABASE {} TO PUBLIC", name)
+    event = stage.play(replaced=[database]).of(database)
+    assert event["reasons"] == ["whoever may sign in to the server may connect to it"]
+    assert (enters(owner), enters(reader)) == (True, closed)
+    assert stage.play(replaced=[database]).changed == []
+
+
+def test_every_right_in_the_database_that_was_given_by_hand_is_found_and_taken_back(stage):
+    stage.prepare(GRANT)
+    grant, other = GRANT.resource(access="read", create=False), GRANT.resource(access="read", create=False)
+    stage.play(replaced=[grant, other])
+    wanted, database = stage.read(grant), grant["spec"]["database"]
+    role, second = (sql.Identifier(one["spec"]["role"]) for one in (grant, other))
+    by_hand = [
+        "GRANT UPDATE (note) ON public.orders TO {role}",
+        "GRANT EXECUTE ON FUNCTION extra.danger() TO {role}",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE conformance_owner IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO {role}",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE conformance_owner GRANT INSERT ON TABLES TO {role}",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE conformance_other IN SCHEMA extra GRANT SELECT ON TABLES TO {role}",
+        "GRANT SELECT ON extra.orders TO {role} WITH GRANT OPTION",
+        "SET ROLE {role}",
+        "GRANT SELECT ON extra.orders TO {second}",
+    ]
+    with connect(stage, dbname=database) as connection:
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION extra.danger() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'"
+        )
+        for statement in by_hand:
+            connection.execute(sql.SQL(statement).format(role=role, second=second))
+    predicted = stage.play(replaced=[grant], check=True).of(grant)
+    for remark in (
+        "it was given privileges on single columns in schema public on the server",
+        "it was given privileges on routines in schema extra on the server",
+        "it was given privileges on routines that will be made in schema public on the server",
+        "it is given privileges on whatever conformance_other makes",
+        "it is given privileges on whatever conformance_owner makes",
+        "its privileges in schema extra are not those of a grant",
+    ):
+        assert remark in predicted["reasons"]
+    assert stage.play(replaced=[grant]).of(grant) == predicted
+    assert stage.play(replaced=[grant, other]).changed == []
+    assert stage.read(grant) == wanted
+    with connect(stage, dbname=database) as connection:
+        left = connection.execute(
+            "SELECT has_column_privilege(%(role)s, 'public.orders', 'note', 'UPDATE'), "
+            "(SELECT proacl::text FROM pg_proc WHERE proname = 'danger') LIKE '%%' || %(role)s || '%%'",
+            {"role": grant["spec"]["role"]},
+        )
+        assert left.fetchone() == (False, False)
+    stage.play(deleted=[grant, other])
+
+
+def test_the_rehearsal_leaves_nothing_on_the_server(stage):
+    role, database = ROLE.resource(), DATABASE.resource()
+    stage.play(replaced=[role, database])
+
+    def everything():
+        with connect(stage) as connection:
+            return [
+                connection.execute(f"SELECT t::text FROM {table} t ORDER BY 1").fetchall()
+                for table in ("pg_authid", "pg_db_role_setting", "pg_shdescription", "pg_auth_members", "pg_namespace")
+            ]
+
+    before = everything()
+    changed = [kind.changed(one, **kind.example.updates) for kind, one in ((ROLE, role), (DATABASE, database))]
+    changed += [ROLE.resource(), DATABASE.resource(locale="C.UTF-8")]
+    assert len(stage.play(replaced=changed, check=True).changed) == 4
+    assert everything() == before

@@ -27,8 +27,18 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     SystemDown,
     shown,
 )
-from ansible.module_utils.postgres import PostgresAction, fit, said  # noqa: E402
-from ansible.module_utils.postgres_grants import HELD, OBJECTS, TABLES, by_role, found_of, grant, revoke  # noqa: E402
+from ansible.module_utils.mergeyard.values import flag  # noqa: E402
+from ansible.module_utils.postgres import PostgresAction, fit, refusal_of  # noqa: E402
+from ansible.module_utils.postgres_grants import (  # noqa: E402
+    COMING,
+    HELD,
+    OBJECTS,
+    TABLES,
+    by_role,
+    found_of,
+    grant,
+    revoke,
+)
 from psycopg import sql  # noqa: E402
 
 DATABASES = """
@@ -43,8 +53,13 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def open(self) -> None:
         super().open()
+        self.there = {row["name"] for row in self.rows(DATABASES)}
         self.owners = {row["name"]: row["owner"] for row in self.rows(DATABASES)}
+        self.owners |= {one["after"]["name"]: one["after"]["owner"] for one in self.results("databases")}
+        self.roles = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
+        self.roles |= {one["after"]["name"] for one in self.results("roles")}
         self.objects: dict[str, dict[str, tuple[int, int]]] = {}
+        self.coming: dict[Identity, list[dict[str, str]]] = {}
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -52,18 +67,19 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             wanted[str(resource.spec["database"])].add(str(resource.spec["role"]))
         found: dict[Identity, Found] = {}
         for database, roles in wanted.items():
-            if database in self.owners:
+            if database in self.there:
                 found |= {(database, role): one for role, one in self.held(database).items() if role in roles}
         return found
 
     def gather(self) -> list[Found]:
-        return [one for database in sorted(self.owners) for _, one in sorted(self.held(database).items())]
+        return [one for database in sorted(self.there) for _, one in sorted(self.held(database).items())]
 
     def held(self, database: str) -> dict[str, Found]:
         with self.connected(database) as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-            held = by_role(cursor.execute(HELD).fetchall())
+            held = by_role(cursor.execute(HELD).fetchall(), cursor.execute(COMING).fetchall())
             rows = cursor.execute(OBJECTS).fetchall()
         self.objects[database] = {row["schema"]: (row["tables"], row["sequences"]) for row in rows}
+        self.coming |= {(database, role): one.coming for role, one in held.items()}
         return {role: found_of(database, role, one, self.objects[database]) for role, one in held.items()}
 
     def connected(self, database: str) -> Any:
@@ -77,19 +93,28 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         spec = resource.spec
         database, role, schemas = str(spec["database"]), str(spec["role"]), list(map(str, spec["schemas"]))
         fit(database)
-        fit(role)
         if spec["access"] not in TABLES:
             raise Refused(f"access: {shown(spec['access'])} is none of {', '.join(TABLES)}.")
+        flag("create", spec["create"])
         if database not in self.owners:
-            if self.check:  # it may be made by the same play
-                return {**spec, "schemas": sorted(schemas)}
             raise Refused(f"There is no database {shown(database)} on the server.")
-        if self.owners[database] == role:
-            raise Refused(f"{shown(role)} owns the database and needs no grant; remove the document.")
+        self.may_be_given(role, self.owners[database])
+        there = self.objects.get(database, {"public": (0, 0)})  # of one that the same play makes
         for schema in schemas:
-            if schema not in self.objects[database]:
+            if schema not in there:
                 raise Refused(f"schemas: there is no schema {shown(schema)} in the database {shown(database)}.")
         return {**spec, "schemas": sorted(schemas)}
+
+    def may_be_given(self, role: str, owner: str) -> None:
+        if role == owner:
+            raise Refused(f"{shown(role)} owns the database and needs no grant; remove the document.")
+        if role == self.connection["user"] or role.startswith("pg_"):
+            raise Refused(f"role: {shown(role)} is none whose privileges are managed here; choose another one.")
+        if role not in self.roles or role in ("none", "public"):  # of which the latter is everybody, even in quotes
+            raise Refused(f"role: there is no role {shown(role)} on the server.")
+
+    def rehearse(self, outcome: Outcome) -> None:
+        """Nothing: what there may be to refuse, `after` has looked at."""
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         by_database: dict[str, list[Outcome]] = defaultdict(list)
@@ -109,15 +134,15 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         on_database = {"database": sql.Identifier(database), "role": sql.Identifier(role)}
         try:
             with connection.transaction():
-                for statement in revoke(role, owner, held):
+                for statement in revoke(role, owner, held, self.coming.get((database, role), [])):
                     connection.execute(statement)
-                connection.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM {role}").format(**on_database))
+                connection.execute(
+                    sql.SQL("REVOKE ALL ON DATABASE {database} FROM {role} CASCADE").format(**on_database)
+                )
                 if outcome.after is not None:
                     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {database} TO {role}").format(**on_database))
                     for statement in grant(outcome.after, owner):
                         connection.execute(statement)
-        except psycopg.Error as error:
-            return str(said(error))
-        except UnicodeEncodeError:
-            return "It holds characters that cannot be sent to PostgreSQL."
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            return str(refusal_of(error))
         return ""

@@ -11,6 +11,8 @@ import datetime
 import hashlib
 import hmac
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import ansible.module_utils
@@ -20,17 +22,43 @@ ansible.module_utils.__path__[:] = [
     *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
 ]
 
-from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
-from ansible.module_utils.postgres import PostgresAction, fit, marker_of, settings_of  # noqa: E402
+from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
+    Found,
+    Identity,
+    Outcome,
+    Refused,
+    Resource,
+    Spec,
+    shown,
+)
+from ansible.module_utils.mergeyard.values import flag, number  # noqa: E402
+from ansible.module_utils.postgres import (  # noqa: E402
+    PostgresAction,
+    fit,
+    marker_of,
+    settings_of,
+    wanted_settings,
+)
 from psycopg import sql  # noqa: E402
 
 SELECT = """
 SELECT rolname, rolcanlogin, rolconnlimit, rolcreatedb, rolsuper, rolcreaterole, rolreplication, rolbypassrls,
        rolpassword, CASE WHEN rolvaliduntil <> 'infinity' THEN rolvaliduntil AT TIME ZONE 'UTC' END AS ends,
        shobj_description(oid, 'pg_authid') AS comment,
-       (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = 0 AND setrole = pg_authid.oid) AS settings
+       (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = 0 AND setrole = pg_authid.oid) AS settings,
+       (SELECT json_agg(json_build_array(pg_get_userbyid(roleid), pg_get_userbyid(grantor)) ORDER BY roleid, grantor)
+        FROM pg_auth_members WHERE member = pg_authid.oid) AS memberships
 FROM pg_authid
 """
+# Why a role cannot be dropped: what it owns (o), or is named in the privileges of (other letters), and where.
+HOLDING = """
+SELECT pg_get_userbyid(refobjid) AS role, deptype = 'o' AS owns,
+       coalesce(inside.datname, itself.datname, '') AS database, itself.datname IS NOT NULL AS itself
+FROM pg_shdepend LEFT JOIN pg_database inside ON inside.oid = dbid
+     LEFT JOIN pg_database itself ON classid = 'pg_database'::regclass AND itself.oid = objid
+WHERE refclassid = 'pg_authid'::regclass GROUP BY 1, 2, 3, 4
+"""
+OTHERS = ("none", "postgres", "public")  # names that stand for something else
 POWERS = {
     "rolsuper": "SUPERUSER",
     "rolcreaterole": "CREATEROLE",
@@ -74,6 +102,12 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
     KIND = "PostgresRole"
     OBJECT = "ROLE"
 
+    def open(self) -> None:
+        super().open()
+        self.powers: dict[str, list[str]] = {}
+        self.memberships: dict[str, list[tuple[str, str]]] = {}  # role -> (what it is a member of, who made it one)
+        self.holding: dict[str, list[dict[str, Any]]] | None = None
+
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         wanted = {str(resource.spec["name"]): resource for resource in resources}
         rows = self.rows(f"{SELECT} WHERE rolname = ANY(%s)", [*wanted])
@@ -81,11 +115,16 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def gather(self) -> list[Found]:
         rows = self.rows(f"{SELECT} WHERE rolname !~ '^pg_' AND rolname <> current_user ORDER BY rolname")
-        return [self.found(row) for row in rows]
+        found = [self.found(row) for row in rows]
+        return [one for one in found if one.marker or not self.powers[str(one.spec["name"])]]
 
     def found(self, row: dict[str, Any], resource: Resource | None = None) -> Found:
-        marker = marker_of(row["comment"])
-        remarks = [f"{power} was given to it on the server" for name, power in POWERS.items() if row[name]]
+        name, marker = row["rolname"], marker_of(row["comment"])
+        self.powers[name] = [power for column, power in POWERS.items() if row[column]]
+        self.memberships[name] = [(role, grantor) for role, grantor in row["memberships"] or []]
+        remarks = [f"{power} was given to it on the server" for power in self.powers[name]]
+        joined = dict.fromkeys(role for role, _ in self.memberships[name])
+        remarks += [f"it was made a member of {shown(role)} on the server" for role in joined]
         # A role that is not ours is refused anyway; working out 4,096 rounds for it would only cost time.
         ours = resource is not None and (marker or resource.adopt)
         if ours and not verifies(row["rolpassword"], self.password(resource.path)):
@@ -96,8 +135,8 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         return str(self.secrets.get(path, {}).get("password") or "")
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
-        spec = resource.spec
-        fit(str(spec["name"]))
+        spec, name = resource.spec, str(resource.spec["name"])
+        self.may_be_ours(name, found)
         if not self.password(resource.path) and not self.check:
             raise Refused("The password of the role could not be read; see where its secret is kept.")
         if "valid_until" in spec:
@@ -105,41 +144,86 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
                 datetime.date.fromisoformat(str(spec["valid_until"]))
             except ValueError as error:
                 raise Refused(f"valid_until: {spec['valid_until']!r} is not a day; write it as 2027-01-31.") from error
-        settings: Any = spec["settings"]
-        return {**spec, "settings": dict(sorted(settings.items()))}
+        flag("login", spec["login"])
+        flag("create_databases", spec["create_databases"])
+        number("connection_limit", spec["connection_limit"], -1, 10_000)
+        return {**spec, "settings": wanted_settings(spec["settings"])}
 
-    def options(self, spec: Spec) -> sql.Composed:
+    def may_be_ours(self, name: str, found: Found | None) -> None:
+        fit(name)
+        if name == self.connection["user"]:
+            raise Refused("This is the role that Mergeyard works as; choose another name.")
+        if name.startswith("pg_") or name in OTHERS:
+            raise Refused(f"{shown(name)} is a name that PostgreSQL has a meaning for; choose another one.")
+        if found is not None and not found.marker and self.powers[name]:
+            raise Refused(
+                f"It has {' and '.join(self.powers[name])} on the server, so it is not a role of an application; "
+                "choose another name, or have that taken from it first."
+            )
+
+    def options(self, outcome: Outcome) -> sql.Composed:
+        spec: Any = outcome.after
+        end = f"{spec['valid_until']} UTC" if "valid_until" in spec else "infinity"
         parts = [
             sql.SQL("LOGIN" if spec["login"] else "NOLOGIN"),
             sql.SQL("CREATEDB" if spec["create_databases"] else "NOCREATEDB"),
             sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(spec["connection_limit"])),
-            sql.SQL("VALID UNTIL {}").format(
-                sql.Literal(f"{spec['valid_until']} UTC" if "valid_until" in spec else "infinity")
-            ),
+            sql.SQL("VALID UNTIL {}").format(sql.Literal(end)),
         ]
+        if not self.check and (outcome.before is None or WRONG_PASSWORD in outcome.reasons):
+            parts.append(sql.SQL("PASSWORD {}").format(self.verifier(spec["name"], outcome)))
         return sql.SQL(" ").join(parts)
 
-    def create(self, outcome: Outcome) -> None:
-        name, spec = outcome.after["name"], outcome.after
-        with self.database.transaction():
-            self.execute("CREATE ROLE {name} {options}", name=name, options=self.options(spec))
-            self.set_password(name, outcome)
-            self.set_settings(name, {}, spec["settings"])
-            self.mark(name, outcome)
-
-    def change(self, outcome: Outcome) -> None:
-        name, before, after = outcome.after["name"], outcome.before, outcome.after
-        self.execute("ALTER ROLE {name} {options}", name=name, options=self.options(after))
-        for power in [
-            power for power in POWERS.values() if any(reason.startswith(power) for reason in outcome.reasons)
-        ]:
-            self.execute(f"ALTER ROLE {{name}} NO{power}", name=name)
-        if WRONG_PASSWORD in outcome.reasons:
-            self.set_password(name, outcome)
-        self.set_settings(name, before["settings"], after["settings"])
-        self.mark(name, outcome)
-
-    def set_password(self, name: str, outcome: Outcome) -> None:
+    def verifier(self, name: str, outcome: Outcome) -> sql.Literal:
         password = self.password(outcome.resource.path)
-        verifier = self.database.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
-        self.execute("ALTER ROLE {name} PASSWORD {verifier}", name=name, verifier=sql.Literal(verifier.decode()))
+        made: bytes = self.database.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+        return sql.Literal(made.decode())
+
+    def creation(self, outcome: Outcome) -> Iterator[sql.Composable]:
+        name = outcome.after["name"]
+        yield self.statement("CREATE ROLE {name} {options}", name=name, options=self.options(outcome))
+        yield from self.settings(name, None, outcome.after)
+        yield self.mark(name, outcome)
+
+    def create(self, outcome: Outcome) -> None:
+        self.execute(*self.creation(outcome))
+
+    def changes(self, outcome: Outcome) -> Iterator[sql.Composable]:
+        name = outcome.after["name"]
+        yield self.statement("ALTER ROLE {name} {options}", name=name, options=self.options(outcome))
+        for power in self.powers[name]:
+            yield self.statement(f"ALTER ROLE {{name}} NO{power}", name=name)
+        for role, grantor in self.memberships[name]:
+            text = "REVOKE {role} FROM {name} GRANTED BY {grantor} CASCADE"
+            yield self.statement(text, role=role, name=name, grantor=grantor)
+        yield from self.settings(name, outcome.before, outcome.after)
+        yield self.mark(name, outcome)
+
+    def rehearse(self, outcome: Outcome) -> None:
+        if outcome.after is None:
+            self.must_hold_nothing(str(outcome.before["name"]))
+        else:
+            self.undone(*(self.creation(outcome) if outcome.before is None else self.changes(outcome)))
+
+    def must_hold_nothing(self, role: str) -> None:
+        """Of what the same play leaves there, for then it is not dropped."""
+        if self.holding is None:
+            self.holding = defaultdict(list)
+            for row in self.rows(HOLDING):
+                self.holding[row["role"]].append(row)
+            self.owners = {one["after"]["name"]: one["after"]["owner"] for one in self.results("databases")}
+            gone = [one["before"] for one in self.results("deleted") if one["changed"]]
+            self.gone = {(one.get("name") or one["database"], one.get("role", "")) for one in gone}
+        if left := [row["database"] for row in self.holding[role] if self.stays(row)]:
+            where = ", ".join(sorted({shown(name) if name else "the server" for name in left}))
+            raise Refused(
+                f"It still owns something, or has rights by hand, in {where}; have that taken away on the server first."
+            )
+
+    def stays(self, row: dict[str, Any]) -> bool:
+        role, database = row["role"], row["database"]
+        if (database, "") in self.gone:
+            return False
+        if row["owns"]:
+            return not (row["itself"] and self.owners.get(database, role) != role)
+        return (database, role) not in self.gone

@@ -9,11 +9,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
-from ansible.module_utils.mergeyard.action import ResourceAction  # type: ignore[import-not-found]
-from ansible.module_utils.mergeyard.pairing import Outcome, Refused, SystemDown, shown  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.action import ResourceAction, plain  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-found]
+    Found,
+    Outcome,
+    Refused,
+    Spec,
+    SystemDown,
+    shown,
+)
 from psycopg import sql
 
 MARKER = "Managed by Mergeyard: "
+SETTINGS = (
+    "default_transaction_isolation",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "log_min_duration_statement",
+    "statement_timeout",
+    "work_mem",
+)
 
 
 def marker_of(comment: str | None) -> str | None:
@@ -25,8 +41,22 @@ def settings_of(config: list[str] | None) -> dict[str, str]:
     return dict(sorted((name, value) for name, _, value in (entry.partition("=") for entry in config or [])))
 
 
+def wanted_settings(given: object) -> dict[str, str]:
+    """A spec's settings, sorted; raises Refused for what no document may set and for what is no text."""
+    if not isinstance(given, dict):
+        raise Refused("settings: must be names with their values.")
+    for name, value in given.items():
+        if name not in SETTINGS:
+            raise Refused(f"settings: {shown(name)} is none that may be set here; these are: {', '.join(SETTINGS)}.")
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise Refused(f"settings.{name}: {shown(value)} is not the text of a setting.")
+    return dict(sorted(given.items()))
+
+
 def fit(name: str) -> None:
-    """PostgreSQL cuts a longer identifier short without a word, and so would take another thing for it."""
+    """PostgreSQL cuts a name short after 63 bytes or at a NUL, without a word, and so would take another for it."""
+    if not name.isprintable():
+        raise Refused(f"{shown(name)} holds characters that no name may have.")
     if len(name.encode(errors="replace")) > 63:
         raise Refused(f"{shown(name)} is longer than the 63 bytes that a name in PostgreSQL may have.")
 
@@ -35,6 +65,12 @@ def said(error: psycopg.Error) -> str:
     """What the server answered, as a sentence; its detail names what stands in the way."""
     parts = [error.diag.message_primary or str(error).strip().splitlines()[-1], error.diag.message_detail or ""]
     return "PostgreSQL refused it: " + " ".join(f"{part.rstrip('.')}." for part in parts if part).replace("\n", "; ")
+
+
+def refusal_of(error: psycopg.Error | UnicodeEncodeError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "It holds characters that cannot be sent to PostgreSQL."
+    return said(error)
 
 
 class PostgresAction(ResourceAction):  # type: ignore[misc]
@@ -72,56 +108,72 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
         except psycopg.Error as error:
             raise SystemDown(f"What exists on the server cannot be read. {said(error)}") from error
 
-    def execute(self, template: str, **parts: object) -> None:
+    def results(self, argument: str) -> list[dict[str, Any]]:
+        """What went well in an earlier call of the same play, as `argument` hands it over; in check mode, would go."""
+        given = plain(self._task.args.get(argument) or [])
+        return [result for result in given if result["status"] == "ok"]
+
+    def statement(self, template: str, **parts: object) -> sql.Composed:
         """`{name}` holes are identifiers for strings, else composed SQL; values come as sql.Literal."""
         fitted = {name: sql.Identifier(part) if isinstance(part, str) else part for name, part in parts.items()}
-        self.database.execute(sql.SQL(template).format(**fitted))
+        return sql.SQL(template).format(**fitted)
+
+    def execute(self, *statements: sql.Composable) -> None:
+        """All in one message, and so all or none of them."""
+        self.database.execute(sql.SQL("; ").join(statements), prepare=False)
+
+    def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
+        super().pair(outcome, found, state)
+        if outcome.changed and (self.check or outcome.after is None):
+            try:
+                self.rehearse(outcome)
+            except Refused as refused:
+                outcome.fail(str(refused))
+            except (psycopg.Error, UnicodeEncodeError) as error:
+                outcome.fail(refusal_of(error))
+
+    def rehearse(self, outcome: Outcome) -> None:
+        """In check mode, and before a deletion: raises what the server would refuse, and leaves nothing there."""
+        raise NotImplementedError
+
+    def undone(self, *statements: sql.Composable) -> None:
+        with self.database.transaction(force_rollback=True):
+            self.execute(*statements)
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         for outcome in outcomes:
             failure = ""
             try:
                 if outcome.after is None:
-                    self.drop(outcome)
+                    self.execute(self.statement(f"DROP {self.OBJECT} {{name}}", name=outcome.before["name"]))
                 elif outcome.before is None:
                     self.create(outcome)
                 else:
-                    with self.database.transaction():
-                        self.change(outcome)
-            except psycopg.Error as error:
-                failure = said(error)
-            except UnicodeEncodeError:
-                failure = "It holds characters that cannot be sent to PostgreSQL."
+                    self.execute(*self.changes(outcome))
+            except (psycopg.Error, UnicodeEncodeError) as error:
+                failure = refusal_of(error)
             yield outcome, failure
             if self.database.closed:
                 raise SystemDown("The connection to PostgreSQL was lost.")
 
-    def drop(self, outcome: Outcome) -> None:
-        self.execute(f"DROP {self.OBJECT} {{name}}", name=outcome.before["name"])
-
     def create(self, outcome: Outcome) -> None:
         raise NotImplementedError
 
-    def change(self, outcome: Outcome) -> None:
+    def changes(self, outcome: Outcome) -> Iterator[sql.Composable]:
         raise NotImplementedError
 
-    def mark(self, name: str, outcome: Outcome) -> None:
+    def mark(self, name: str, outcome: Outcome) -> sql.Composed:
         text = sql.Literal(MARKER + outcome.resource.path)
-        self.execute(f"COMMENT ON {self.OBJECT} {{name}} IS {{text}}", name=name, text=text)
+        return self.statement(f"COMMENT ON {self.OBJECT} {{name}} IS {{text}}", name=name, text=text)
 
-    def set_settings(self, name: str, before: dict[str, str], after: dict[str, str]) -> None:
-        for setting in before:
-            if setting not in after:
-                self.execute(
-                    f"ALTER {self.OBJECT} {{name}} RESET {{setting}}",
-                    name=name,
-                    setting=sql.Identifier(*setting.split(".")),
-                )
-        for setting, value in after.items():
-            if before.get(setting) != value:
-                self.execute(
-                    f"ALTER {self.OBJECT} {{name}} SET {{setting}} TO {{value}}",
-                    name=name,
-                    setting=sql.Identifier(*setting.split(".")),
-                    value=sql.Literal(value),
-                )
+    def settings(self, name: str, before: Spec | None, after: Spec) -> Iterator[sql.Composed]:
+        was: Any = before["settings"] if before else {}
+        wanted: Any = after["settings"]
+        for setting in was:
+            if setting not in wanted:
+                at = sql.Identifier(*setting.split("."))
+                yield self.statement(f"ALTER {self.OBJECT} {{name}} RESET {{setting}}", name=name, setting=at)
+        for setting, value in wanted.items():
+            if was.get(setting) != value:
+                text = f"ALTER {self.OBJECT} {{name}} SET {{setting}} TO {{value}}"
+                yield self.statement(text, name=name, setting=setting, value=sql.Literal(value))

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ansible.module_utils.mergeyard.pairing import Found, Spec  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.pairing import Found, Spec, shown  # type: ignore[import-not-found]
 from psycopg import sql
 
 TABLES = {"read": {"SELECT"}, "write": {"SELECT", "INSERT", "UPDATE", "DELETE"}}
@@ -18,27 +18,42 @@ MIXED = "mixed"
 
 # What roles hold in the connected database, but for what owners hold as such; counted over a schema's objects.
 HELD = """
-WITH held AS (
-  SELECT 'database' AS sort, '' AS schema, a.grantee, a.privilege_type
-  FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = current_database() AND a.grantee <> d.datdba
+WITH owner AS (SELECT datdba FROM pg_database WHERE datname = current_database()), held AS (
+  SELECT 'database' AS sort, NULL::oid AS schema, datdba AS owner, acl.*
+  FROM pg_database, aclexplode(datacl) acl WHERE datname = current_database()
   UNION ALL
-  SELECT 'schema', n.nspname, a.grantee, a.privilege_type
-  FROM pg_namespace n, aclexplode(n.nspacl) a WHERE a.grantee <> n.nspowner
+  SELECT 'schema', n.oid, nspowner, acl.* FROM pg_namespace n, aclexplode(nspacl) acl
   UNION ALL
-  SELECT CASE WHEN c.relkind = 'S' THEN 'sequence' ELSE 'table' END, n.nspname, a.grantee, a.privilege_type
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
-  WHERE a.grantee <> c.relowner AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  SELECT CASE WHEN relkind = 'S' THEN 'sequence' ELSE 'table' END, relnamespace, relowner, acl.*
+  FROM pg_class, aclexplode(relacl) acl WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
   UNION ALL
-  SELECT CASE WHEN d.defaclobjtype = 'S' THEN 'new sequence' ELSE 'new table' END, n.nspname, a.grantee,
-         a.privilege_type
-  FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a
-  WHERE d.defaclobjtype IN ('r', 'S') AND a.grantee <> d.defaclrole
-    AND d.defaclrole = (SELECT datdba FROM pg_database WHERE datname = current_database())
+  SELECT 'column', relnamespace, relowner, acl.*
+  FROM pg_attribute JOIN pg_class c ON c.oid = attrelid, aclexplode(attacl) acl
+  UNION ALL
+  SELECT 'routine', pronamespace, proowner, acl.* FROM pg_proc, aclexplode(proacl) acl
+  UNION ALL
+  SELECT CASE defaclobjtype WHEN 'S' THEN 'new sequence' WHEN 'r' THEN 'new table' ELSE 'new routine' END,
+         defaclnamespace, defaclrole, acl.*
+  FROM pg_default_acl, aclexplode(defaclacl) acl
+  WHERE defaclobjtype IN ('r', 'S', 'f') AND defaclnamespace <> 0 AND defaclrole = (SELECT datdba FROM owner)
 )
-SELECT pg_get_userbyid(grantee) AS role, sort, schema, privilege_type AS privilege, count(*) AS objects
-FROM held WHERE grantee <> 0 AND schema !~ '^pg_' AND schema <> 'information_schema'
-GROUP BY 1, 2, 3, 4
+SELECT pg_get_userbyid(grantee) AS role, sort, coalesce(nspname, '') AS schema,
+       privilege_type || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS privilege, count(*) AS objects
+FROM held LEFT JOIN pg_namespace n ON n.oid = schema
+WHERE grantee NOT IN (0, owner) AND coalesce(nspname, '') !~ '^pg_|^information_schema$' GROUP BY 1, 2, 3, 4
 """
+# What comes to roles with whatever somebody makes: in all schemas, or where others than the database's owner make it.
+COMING = """
+SELECT DISTINCT pg_get_userbyid(grantee) AS role, pg_get_userbyid(defaclrole) AS maker, nspname AS schema,
+       CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS'
+                          WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS sort
+FROM pg_default_acl LEFT JOIN pg_namespace n ON n.oid = defaclnamespace, aclexplode(defaclacl)
+WHERE grantee NOT IN (0, defaclrole) AND (
+  defaclnamespace = 0 OR defaclobjtype NOT IN ('r', 'S', 'f')
+  OR defaclrole <> (SELECT datdba FROM pg_database WHERE datname = current_database()))
+ORDER BY 1, 2, 3, 4
+"""
+BESIDE = {"column": "single columns", "routine": "routines", "new routine": "routines that will be made"}
 OBJECTS = """
 SELECT n.nspname AS schema, count(c.oid) FILTER (WHERE c.relkind <> 'S') AS tables,
        count(c.oid) FILTER (WHERE c.relkind = 'S') AS sequences
@@ -52,6 +67,7 @@ class Held:
     """What one role holds: (sort, schema) -> privilege -> on how many objects."""
 
     places: dict[tuple[str, str], dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    coming: list[dict[str, str]] = field(default_factory=list)  # rows of COMING
 
     def at(self, sort: str, schema: str = "") -> dict[str, int]:
         return self.places.get((sort, schema), {})
@@ -61,11 +77,13 @@ class Held:
         return sorted({schema for _, schema in self.places if schema})
 
 
-def by_role(rows: list[dict[str, object]]) -> dict[str, Held]:
+def by_role(rows: list[dict[str, object]], coming: list[dict[str, str]]) -> dict[str, Held]:
     found: dict[str, Held] = defaultdict(Held)
     for row in rows:
         place = str(row["sort"]), str(row["schema"])
         found[str(row["role"])].places[place][str(row["privilege"])] = int(str(row["objects"]))
+    for each in coming:
+        found[each["role"]].coming.append(each)
     return found
 
 
@@ -76,6 +94,14 @@ def found_of(database: str, role: str, held: Held, objects: dict[str, tuple[int,
     remarks = [
         f"its privileges in schema {schema} are not those of a grant" for schema, one in levels.items() if not one
     ]
+    remarks += [
+        f"it was given privileges on {what} in schema {schema} on the server"
+        for schema in held.schemas
+        for sort, what in BESIDE.items()
+        if held.at(sort, schema)
+    ]
+    makers = dict.fromkeys(each["maker"] for each in held.coming)
+    remarks += [f"it is given privileges on whatever {shown(maker)} makes" for maker in makers]
     if set(held.at("database")) != {"CONNECT"}:
         remarks.append("its privileges on the database itself are not those of a grant")
     agreed = set(levels.values())
@@ -107,18 +133,25 @@ def _holds(held: Held, schema: str, privileges: set[str], sort: str, count: int)
     return now == everywhere and set(held.at(f"new {sort}", schema)) == privileges
 
 
-def revoke(role: str, owner: str, schemas: list[str]) -> Iterator[sql.Composed]:
-    """Whatever the role holds in these schemas and on the database."""
+def revoke(role: str, owner: str, schemas: list[str], coming: list[dict[str, str]]) -> Iterator[sql.Composed]:
+    """Whatever the role holds in these schemas and is given with what others make. With a table go its columns."""
     names = {"role": sql.Identifier(role), "owner": sql.Identifier(owner)}
     for schema in schemas:
         for text in (
-            "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
-            "REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {role}",
-            "REVOKE ALL ON SCHEMA {schema} FROM {role}",
+            "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role} CASCADE",
+            "REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {role} CASCADE",
+            "REVOKE ALL ON ALL ROUTINES IN SCHEMA {schema} FROM {role} CASCADE",
+            "REVOKE ALL ON SCHEMA {schema} FROM {role} CASCADE",
             "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON TABLES FROM {role}",
             "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON SEQUENCES FROM {role}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON FUNCTIONS FROM {role}",
         ):
             yield sql.SQL(text).format(schema=sql.Identifier(schema), **names)
+    for each in coming:
+        where = sql.SQL(" IN SCHEMA {}").format(sql.Identifier(each["schema"])) if each["schema"] else sql.SQL("")
+        yield sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {maker}{where} REVOKE ALL ON {sort} FROM {role}").format(
+            maker=sql.Identifier(each["maker"]), where=where, sort=sql.SQL(each["sort"]), role=names["role"]
+        )
 
 
 def grant(spec: Spec, owner: str) -> Iterator[sql.Composed]:
