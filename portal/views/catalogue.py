@@ -24,27 +24,10 @@ from portal.views.compose_add import current
 
 # How much a word counts where it is found.
 WEIGHTS = (("title", 8), ("keywords", 6), ("summary", 3), ("type", 3), ("help", 1))
-FILLER = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "for",
-        "get",
-        "i",
-        "in",
-        "my",
-        "need",
-        "new",
-        "of",
-        "on",
-        "or",
-        "our",
-        "some",
-        "the",
-        "to",
-        "want",
-    ]
+WHOLE_KEYWORD = 6
+FILLER = re.compile(
+    "a|an|and|be|can|for|get|give|i|in|is|it|make|may|me|my|need|new|of|on|or|our|so|some|somebody|someone|that|the|to|us|"
+    "want|we|who|with"
 )
 
 
@@ -104,8 +87,11 @@ def recent_kinds(request: HttpRequest) -> list[str]:
 
 
 def score(card: Card, query: str) -> int:
-    """How well a kind answers what a person wants; 0: not at all. Every word but fillers counts where it is found."""
-    words = [word for word in re.findall(r"[a-z0-9]+", query.lower()) if word not in FILLER]
+    """How well a kind answers what a person wants; 0: not at all.
+
+    Every word but fillers counts where a word begins with it, most where the whole of it is one of the keywords.
+    """
+    words = [word for word in re.findall(r"[a-z0-9]+", query.lower()) if not FILLER.fullmatch(word)]
     texts = {
         "title": card.kind.title,
         "keywords": " ".join(card.kind.keywords),
@@ -117,17 +103,25 @@ def score(card: Card, query: str) -> int:
     total = 0
     for word in words:
         stem = word[:-1] if len(word) > 3 and word.endswith("s") else word
-        total += sum(weight for key, weight in WEIGHTS if stem in lowered[key])
-    return total
+        total += sum(weight for key, weight in WEIGHTS if re.search(rf"\b{stem}", lowered[key]))
+    asked = [keyword for keyword in card.kind.keywords if keyword.lower() in query.lower()]
+    return total + WHOLE_KEYWORD * len(asked) if total else 0
+
+
+def fitting(found: list[Card], query: str) -> list[Card]:
+    """Those that answer a query, the good ones first, and of these first what can be had here."""
+    rated = [(score(card, query), card) for card in found]
+    best = max((rate for rate, _ in rated), default=0)
+    rated = [(rate, card) for rate, card in rated if rate and rate * 4 >= best]
+    rated.sort(key=lambda pair: (pair[0] * 2 < best, not pair[1].systems, -pair[0]))
+    return [card for _, card in rated]
 
 
 def catalogue_page(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     shown = cards(request)
     if query:
-        rated = [(score(card, query), card) for card in shown]
-        rated.sort(key=lambda pair: (not pair[1].systems, -pair[0]))  # what can be had here before what cannot
-        shown = [card for rate, card in rated if rate]
+        shown = fitting(shown, query)
     given = {"section": "catalogue", "query": query, "cards": shown, "draft": current(request)}
     template = "catalogue/_cards.html" if request.headers.get("HX-Target") == "cards" else "catalogue/page.html"
     return render(request, template, given)

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.django_db
         ("database", "PostgreSQL database"),
         ("I need a login for postgres", "PostgreSQL role"),
         ("queues", "Kafka topic"),
+        ("firewall", "Firewall rule"),
+        ("who may read a table", "PostgreSQL grant"),
+        ("expose a service", "Balancer route"),
     ],
 )
 def test_a_wish_finds_its_kind_first(rita, wish, kind):
@@ -28,6 +31,13 @@ def test_a_wish_finds_its_kind_first(rita, wish, kind):
     titles = page.content.decode().split("<h2>")[1]
     assert kind in titles.split("</h2>")[0]
     assert "<html" not in page.content.decode()
+
+
+def test_what_fits_only_by_a_syllable_is_not_offered(rita):
+    page = rita.client.get("/catalogue/", {"q": "open a port"}).content.decode()
+    assert "Firewall rule" in page
+    assert "PostgreSQL grant" not in page  # reporting
+    assert "LDAP group" not in page  # OpenLDAP
 
 
 def test_what_nobody_offers_says_what_to_do(rita):
