@@ -56,6 +56,13 @@ def test_a_kind_is_explained(rita):
     assert "Only with some values of other fields." in page
 
 
+def test_a_kind_that_no_system_offers_cannot_be_asked_for(rita):
+    assert "Request one" in rita.client.get("/catalogue/KafkaTopic/").content.decode()
+    page = rita.client.get("/catalogue/FirewallRule/").content.decode()
+    assert "Request one" not in page
+    assert "the platform team declares a system" in page
+
+
 def test_a_kind_says_who_must_agree_where_it_is_offered(rita):
     page = rita.client.get("/catalogue/KafkaTopic/").content.decode()
     assert "Who must agree: One of the owners of kafka-test (platform)." in page
