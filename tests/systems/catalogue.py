@@ -135,8 +135,11 @@ class Kind:
         """One that may have this field."""
         return self.resource(shape=self.example.instead.get(field))
 
-    def default_of(self, field, resource):
-        return fields_of(self.schema, resource["spec"])[field].get("default")
+    def default_of(self, place, resource):
+        schema, spec = self.schema, resource["spec"]
+        for name in place[:-1]:
+            schema, spec = fields_of(schema, spec)[name], spec[name]
+        return fields_of(schema, spec)[place[-1]].get("default")
 
     def at(self, name, spec):
         path = f"payments/{SYSTEM}/{self.name}/{name}"
@@ -145,9 +148,9 @@ class Kind:
     def changed(self, resource, **fields):
         return {**resource, "spec": with_defaults(self.schema, {**resource["spec"], **fields})}
 
-    def without(self, resource, field):
-        kept = {name: value for name, value in resource["spec"].items() if name != field}
-        return {**resource, "spec": with_defaults(self.schema, kept)}
+    def without(self, resource, place):
+        """Without what stands at a place (names, from outside to inside)."""
+        return {**resource, "spec": with_defaults(self.schema, left_without(resource["spec"], place))}
 
     @property
     def not_here(self):
@@ -176,10 +179,24 @@ class Kind:
 
     @property
     def optional(self):
-        """Fields that the example may be without."""
+        """Places of what the example has and may be without: fields, and fields of these."""
         spec = {**dict.fromkeys(self.identity, "x"), **self.resource()["spec"]}
-        left = {name: {key: value for key, value in spec.items() if key != name} for name in self.mutable}
-        return [name for name in self.mutable if jsonschema_rs.is_valid(self.schema, left[name])]
+        places = [(name,) for name in self.mutable if name in self.example.spec]
+        places += [
+            (name, inner)
+            for (name,) in places
+            if isinstance(spec[name], dict)
+            for inner in fields_of(fields_of(self.schema, spec)[name], spec[name])
+            if inner in self.example.spec[name]
+        ]
+        return [place for place in places if jsonschema_rs.is_valid(self.schema, left_without(spec, place))]
+
+
+def left_without(value, place):
+    name, *inner = place
+    if inner:
+        return {**value, name: left_without(value[name], inner)}
+    return {key: kept for key, kept in value.items() if key != name}
 
 
 PROVEN = [
