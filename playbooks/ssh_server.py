@@ -2,7 +2,8 @@
 
 It must not know any system type. Run as a script it listens on the host's loopback, then leaves for its own mounts
 (and, if asked, its own network with a client's network beside it) and answers each connection with `sshd -i`. Without
-root it is the same in a user namespace, where it stays who it is.
+root it is the same in a user namespace, where it stays who it is. With root there is a second user, SUDOER, who may do
+as root by sudo what `sudoers` among the keys says.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ CAP_NET_ADMIN = 12
 CAPABILITY_VERSION = 0x20080522
 SERVER_ADDRESSES = ("10.77.0.1/24", "fd77::1/64")
 CLIENT_ADDRESSES = ("10.77.0.2/24", "10.77.0.3/24", "fd77::2/64")
-CONFIGURATION = """\
-HostKey {keys}/host
-AuthorizedKeysFile {keys}/client.pub
+SUDOER, SUDOER_UID = "operator", 59_999
+SUDOERS = f"{SUDOER} ALL=(root) NOPASSWD: ALL\n"
+AUTHORIZED = "/run/sshd/client.pub"  # where every user of the host can read it
+CONFIGURATION = f"""\
+HostKey {{keys}}/host
+AuthorizedKeysFile {AUTHORIZED}
 StrictModes no
 UsePAM no
 PasswordAuthentication no
@@ -73,13 +77,18 @@ def start(directory: Path, *, title: str, network: bool = False, mounts: dict[st
             subprocess.run(argv, check=True)
     (keys / "sshd_config").write_text(CONFIGURATION.format(keys=keys))
     user = _user()
-    (keys / "passwd").write_text(_accounts(user, directory))
-    (keys / "shadow").write_text(f"{user}:*:20000::::::\n")  # no password, and not a locked account
+    files = {"passwd": _accounts(user, directory)}
+    files["shadow"] = "".join(f"{name}:*:20000::::::\n" for name in (user, SUDOER))  # no password, and not locked
+    if os.geteuid() == 0 and Path("/etc/sudoers").exists():
+        files["sudoers"] = SUDOERS
+    for name, content in files.items():
+        (keys / name).write_text(content)
     order = {
         "sshd": [sshd, "-i", "-f", str(keys / "sshd_config"), "-E", str(directory / "sshd.log")],
         "port": port,
         "network": network,
-        "mounts": {f"/etc/{name}": str(keys / name) for name in ("passwd", "shadow")} | (mounts or {}),
+        "authorized": str(keys / "client.pub"),
+        "mounts": {f"/etc/{name}": str(keys / name) for name in files} | (mounts or {}),
     }
     server = Server(title, [sys.executable, "-I", __file__, json.dumps(order)], log=directory / "ssh_server.log")
     try:
@@ -153,8 +162,12 @@ def _user() -> str:
 
 def _accounts(user: str, home: Path) -> str:
     """/etc/passwd with a shell for whom we are, which service accounts do not have."""
-    others = [line for line in Path("/etc/passwd").read_text().splitlines() if line.split(":")[0] != user]
-    return "\n".join([f"{user}:x:{os.geteuid()}:{os.getegid()}::{home}:/bin/sh", *others, ""])
+    others = [line for line in Path("/etc/passwd").read_text().splitlines() if line.split(":")[0] not in (user, SUDOER)]
+    ours = [
+        f"{user}:x:{os.geteuid()}:{os.getegid()}::{home}:/bin/sh",
+        f"{SUDOER}:x:{SUDOER_UID}:{SUDOER_UID}::/:/bin/sh",
+    ]
+    return "\n".join([*ours, *others, ""])
 
 
 def _greets(port: int) -> bool:
@@ -196,12 +209,14 @@ def _leave(*, network: bool) -> None:
         libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0)
 
 
-def _change_mounts(mounts: dict[str, str]) -> None:
+def _change_mounts(mounts: dict[str, str], authorized: str) -> None:
+    key = Path(authorized).read_text()
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     for target, source in mounts.items():
         _mount(source, target, None, MS_BIND)
     _mount("none", "/run", "tmpfs")
     os.mkdir("/run/sshd", 0o755)
+    Path(AUTHORIZED).write_text(key)
 
 
 def _ip(*argv: str) -> None:
@@ -250,7 +265,7 @@ def _answer(connection: socket.socket, argv: list[str]) -> None:
 def serve(order: dict[str, Any]) -> None:
     with socket.create_server(("127.0.0.1", order["port"]), backlog=64) as listening:
         _leave(network=order["network"])
-        _change_mounts(order["mounts"])
+        _change_mounts(order["mounts"], order["authorized"])
         if order["network"]:
             _join_networks()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -13,6 +13,7 @@ import jsonschema_rs
 import pytest
 
 from playbooks.servers import Server
+from playbooks.ssh_server import SUDOER
 from tests.systems.catalogue import Kind
 
 pytestmark = [pytest.mark.systems]
@@ -103,6 +104,34 @@ def test_a_link_leads_nobody_out_of_the_directories(stage, tmp_path, way):
         assert played.failed == [linked["path"]]
         assert played.of(linked)["message"].endswith(".")
     assert list(target.iterdir()) == [] if way == "directory" else target.read_text() == "of somebody else\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="wants root and the Debian package sudo")
+def test_a_user_who_may_use_sudo_works_as_root(stage, monkeypatch):
+    monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, "user": SUDOER, "become": True})
+    file, job = FILE.resource(owner="nobody", group="nogroup", mode="0600"), JOB.resource()
+    predicted = stage.play(replaced=[file, job], check=True)
+    assert predicted.failed == []
+    assert not place(stage, file).exists()
+    assert stage.play(replaced=[file, job]).resources == predicted.resources
+    assert place(stage, file).owner() == "nobody"
+    assert place(stage, job).owner() == "root"
+    assert stage.play(replaced=[file, job]).changed == []
+    assert file["spec"]["path"] in str(stage.play(book="discover").gathered("ManagedFile"))
+    assert stage.play(deleted=[file, job]).failed == []
+    assert not place(stage, file).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="wants root and the Debian package sudo")
+def test_the_same_user_without_sudo_changes_nothing(stage, monkeypatch):
+    monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, "user": SUDOER, "become": False})
+    file, job = FILE.resource(), JOB.resource()
+    for check in (True, False):
+        played = stage.play(replaced=[file, job], check=check)
+        assert played.failed == [file["path"], job["path"]]
+        assert played.of(file)["message"].endswith(f"127.0.0.1 port {stage.testbed.connection['port']} cannot be read.")
+        assert played.of(job)["message"].endswith("does not exist or may not be written.")
+    assert not place(stage, file).exists()
 
 
 CANARY = "-----BEGIN PRIVATE KEY-----"

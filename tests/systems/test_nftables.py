@@ -2,7 +2,9 @@
 
 import datetime
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from playbooks.ssh_server import inside
+from playbooks.ssh_server import SUDOER, inside
 from tests.systems.catalogue import Kind
 
 pytestmark = [pytest.mark.systems]
@@ -108,6 +110,26 @@ def test_a_connection_passes_is_refused_or_dropped_as_the_first_rule_that_fits_s
 
     stage.play(deleted=[refusing, dropping, accepting])
     assert ask(*PORTS) == ["passes"] * 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="wants root and the Debian package sudo")
+def test_a_user_who_may_use_sudo_works_as_root(stage, reach, monkeypatch):
+    ask = reach(7001)
+    monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, "user": SUDOER, "become": False})
+    refusing = rule(7001, "reject")
+    for check in (True, False):
+        message = stage.play(replaced=[refusing], check=check).of(refusing)["message"]
+        assert message.startswith("The firewall of 127.0.0.1 port")
+        assert "Operation not permitted" in message
+    monkeypatch.setitem(stage.testbed.connection, "become", True)
+    predicted = stage.play(replaced=[refusing], check=True)
+    assert predicted.failed == []
+    assert ask(7001) == ["passes"]
+    assert stage.play(replaced=[refusing]).resources == predicted.resources
+    assert ask(7001) == ["refused"]
+    assert stage.play(replaced=[refusing]).changed == []
+    assert stage.play(deleted=[refusing]).failed == []
+    assert ask(7001) == ["passes"]
 
 
 def test_both_versions_of_ip_are_filtered(stage, reach):
