@@ -93,6 +93,7 @@ def start(directory: Path) -> Testbed:
         f"listeners.tcp.1 = 127.0.0.1:{ports['amqp']}\n"
         f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {ports['api']}\n"
         f"default_user = {ADMIN}\ndefault_pass = {kept.read_text()}\nloopback_users = none\nlog.console = false\n"
+        f"management.http_log_dir = {directory / 'requests'}\n"
     )
     (directory / "plugins").write_text("[rabbitmq_management].\n")
     names = Server(
@@ -115,7 +116,7 @@ def start(directory: Path) -> Testbed:
         secrets={"password": kept.read_text()},
         servers=[names, node],
         clients=dict.fromkeys(EXAMPLES, f"http://127.0.0.1:{ports['api']}/"),
-        extra={"amqp": ports["amqp"]},
+        extra={"amqp": ports["amqp"], "requests": directory / "requests"},
     )
     try:
         node.wait_until(lambda: answers(ports["api"]) and answers(ports["amqp"]), within=90)
@@ -187,7 +188,7 @@ def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | 
         permissions = [{key: one[key] for key in ("vhost", "configure", "write", "read")} for one in rights]
         return {
             "name": name,
-            "role": (row["tags"] or ["none"])[0],
+            "role": next((tag for tag in row["tags"] if not tag.startswith("mergeyard:")), "none"),
             "permissions": sorted(permissions, key=lambda one: one["vhost"]),
         }
     if kind == "RabbitQueue":

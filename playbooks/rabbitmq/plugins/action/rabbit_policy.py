@@ -12,7 +12,7 @@ ansible.module_utils.__path__[:] = [
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Resource, Spec  # noqa: E402
-from ansible.module_utils.rabbit import RabbitAction, name_of  # noqa: E402
+from ansible.module_utils.rabbit import RabbitAction, expression, name_of  # noqa: E402
 
 KEYS = {  # field -> RabbitMQ's key, and what one of ours is of theirs
     "message_ttl_seconds": ("message-ttl", 1000),
@@ -29,6 +29,7 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
     MARKED = False
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
+        self.look_for_hosts()
         wanted = {resource.identity(self.IDENTITY) for resource in resources}
         return {key: one for one in self.gather() if (key := (one.spec["vhost"], one.spec["name"])) in wanted}
 
@@ -48,8 +49,10 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
         return Found(spec, remarks=tuple(remarks))
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
-        for field in ("vhost", "name", "pattern"):
+        for field in self.IDENTITY:
             name_of(field, resource.spec[field])
+        self.must_be_host("vhost", resource.spec["vhost"])
+        expression("pattern", resource.spec["pattern"])
         return resource.spec
 
     def bring(self, outcome: Outcome) -> None:

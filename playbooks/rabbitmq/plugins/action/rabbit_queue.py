@@ -9,7 +9,7 @@ ansible.module_utils.__path__[:] = [
     *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
 ]
 
-from collections import defaultdict  # noqa: E402
+from collections import Counter, defaultdict  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
@@ -24,6 +24,8 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
 from ansible.module_utils.rabbit import RabbitAction, name_of  # noqa: E402
 
 TYPES = ("classic", "quorum")
+EXCHANGES = ("amq.direct", "amq.fanout", "amq.headers", "amq.match", "amq.rabbitmq.trace", "amq.topic")  # of a new host
+NO_LIMIT = -1
 
 
 class ActionModule(RabbitAction):  # type: ignore[misc]
@@ -32,26 +34,34 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
     MARKED = False
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
-        wanted = {resource.identity(self.IDENTITY) for resource in resources}
-        return {key: one for one in self.gather() if (key := (one.spec["vhost"], one.spec["name"])) in wanted}
+        self.look_for_hosts()
+        rows = self.get("exchanges", query="?columns=vhost,name")
+        self.exchanges = {(row["vhost"], row["name"]) for row in rows}
+        self.exchanges |= {(vhost, name) for vhost in self.arriving for name in EXCHANGES}
+        limits = {row["vhost"]: row["value"].get("max-queues", NO_LIMIT) for row in self.get("vhost-limits")}
+        self.most = limits | {name: after["max_queues"] for name, after in self.arriving.items()}
+        there = {(one.spec["vhost"], one.spec["name"]): one for one in self.gather()}
+        self.count = Counter(vhost for vhost, _ in there)
+        return {key: there[key] for one in resources if (key := one.identity(self.IDENTITY)) in there}
 
     def gather(self) -> list[Found]:
-        bindings: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+        self.bound: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for row in self.get("bindings"):
             if row["destination_type"] == "queue" and row["source"]:
-                one = {"exchange": row["source"], "routing_key": row["routing_key"]}
-                bindings[row["vhost"], row["destination"]].append(one)
+                self.bound[row["vhost"], row["destination"]].append(row)
         rows = self.get("queues", query="?disable_stats=true&enable_queue_totals=true")
-        return [self.found(row, bindings[row["vhost"], row["name"]]) for row in rows]
+        self.made = {(row["vhost"], row["name"]): row for row in rows}
+        return [self.found(row, self.bound[place]) for place, row in self.made.items()]
 
-    def found(self, row: dict[str, Any], bindings: list[dict[str, str]]) -> Found:
+    def found(self, row: dict[str, Any], bound: list[dict[str, Any]]) -> Found:
         spec: Spec = {
             "vhost": row["vhost"],
             "name": row["name"],
             "type": row.get("type") or row["arguments"].get("x-queue-type", "classic"),
-            "bindings": in_order(bindings),
+            "bindings": in_order([binding(one) for one in bound if not one["arguments"]]),
         }
-        return Found(spec)
+        sources = sorted({one["source"] for one in bound if one["arguments"]})
+        return Found(spec, remarks=tuple(f"it was bound to {one} with arguments on the broker" for one in sources))
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
         spec = resource.spec
@@ -65,31 +75,68 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
             raise Refused(
                 f"It is a {shown(found.spec['type'])} queue, and RabbitMQ cannot change that; make a new queue."
             )
+        self.must_be_host("vhost", spec["vhost"])
         bindings: list[dict[str, str]] = spec["bindings"]
         for one in bindings:
             name_of("bindings", one["exchange"])
+            if (spec["vhost"], one["exchange"]) not in self.exchanges:
+                raise Refused(
+                    f"bindings: there is no exchange {shown(one['exchange'])} in the virtual host "
+                    f"{shown(spec['vhost'])}; choose one that is there, such as amq.topic."
+                )
+        place = str(spec["vhost"]), str(spec["name"])
+        if found is None:
+            self.must_have_room(place[0])
+        elif unfit := unlike_ours(self.made[place]):
+            raise Refused(
+                f"It {unfit}, for which there is no field and which RabbitMQ cannot change; make a new queue."
+            )
         return {**spec, "bindings": in_order(bindings)}
+
+    def must_have_room(self, vhost: str) -> None:
+        most = self.most.get(vhost, NO_LIMIT)
+        if most != NO_LIMIT and self.count[vhost] >= most:
+            raise Refused(
+                f"The virtual host {shown(vhost)} may have {most} queues and has no room for another; raise its "
+                "max_queues, or delete a queue first."
+            )
+        self.count[vhost] += 1
 
     def bring(self, outcome: Outcome) -> None:
         spec = outcome.after
-        vhost, name = str(spec["vhost"]), str(spec["name"])
+        vhost, name = place = str(spec["vhost"]), str(spec["name"])
         if outcome.before is None:
             body = {"durable": True, "auto_delete": False, "arguments": {"x-queue-type": spec["type"]}}
             self.put("queues", vhost, name, body=body)
-        held = list((outcome.before or {}).get("bindings", []))
+        rows = self.bound[place]
+        held = [binding(row) for row in rows if not row["arguments"]]
         for one in spec["bindings"]:
             if one not in held:
-                place = ("bindings", vhost, "e", one["exchange"], "q", name)
-                self.ask("POST", place, body={"routing_key": one["routing_key"], "arguments": {}})
-        for one in held:
-            if one not in spec["bindings"]:
-                for row in self.get("bindings", vhost, "e", one["exchange"], "q", name):
-                    if row["routing_key"] == one["routing_key"]:
-                        self.delete("bindings", vhost, "e", one["exchange"], "q", name, row["properties_key"])
+                to = ("bindings", vhost, "e", one["exchange"], "q", name)
+                self.ask("POST", to, body={"routing_key": one["routing_key"], "arguments": {}})
+        for row in rows:
+            if row["arguments"] or binding(row) not in spec["bindings"]:
+                self.delete("bindings", vhost, "e", row["source"], "q", name, row["properties_key"])
 
     def remove(self, outcome: Outcome) -> None:
         spec = outcome.resource.spec
         self.delete("queues", str(spec["vhost"]), str(spec["name"]))
+
+
+def binding(row: dict[str, Any]) -> dict[str, str]:
+    return {"exchange": row["source"], "routing_key": row["routing_key"]}
+
+
+def unlike_ours(row: dict[str, Any]) -> str:
+    """What a queue was made with that no field stands for; empty if nothing."""
+    if not row["durable"]:
+        return "is not durable"
+    if row["auto_delete"]:
+        return "is deleted when its last reader goes"
+    if row.get("exclusive"):
+        return "belongs to one connection"
+    arguments = sorted({*row["arguments"]} - {"x-queue-type"})
+    return f"was made with {shown(', '.join(arguments))}" if arguments else ""
 
 
 def in_order(bindings: list[dict[str, str]]) -> list[dict[str, str]]:

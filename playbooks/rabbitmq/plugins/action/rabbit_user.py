@@ -1,4 +1,4 @@
-"""Owns users of RabbitMQ, their passwords and permissions. RabbitMQ has no place for an ownership marker on a user."""
+"""Owns users of RabbitMQ, their passwords and permissions. The marker is a tag beside that of the user's role."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from collections import defaultdict  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
-from ansible.module_utils.rabbit import RabbitAction, name_of  # noqa: E402
+from ansible.module_utils.rabbit import RabbitAction, expression, name_of  # noqa: E402
 
 RIGHTS = ("configure", "write", "read")
+MARKER = "mergeyard:"
 ROLES = ("none", "management", "monitoring", "policymaker")
 WRONG_PASSWORD = "the password on the broker is not the one that is kept for it"
 ALGORITHM = "rabbit_password_hashing_sha256"
@@ -41,14 +42,14 @@ def verifies(row: dict[str, Any], password: str) -> bool:
 
 class ActionModule(RabbitAction):  # type: ignore[misc]
     KIND = "RabbitUser"
-    MARKED = False
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         passwords = {resource.spec["name"]: self.password(resource.path) for resource in resources}
-        rows, permissions = self.rows()
+        self.look_for_hosts()
+        self.stored, permissions = self.rows()
         return {
             (name,): self.found(row, permissions[name], passwords[name])
-            for name, row in rows.items()
+            for name, row in self.stored.items()
             if name in passwords
         }
 
@@ -63,7 +64,9 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
         return {row["name"]: row for row in self.get("users")}, permissions
 
     def found(self, row: dict[str, Any], permissions: list[dict[str, str]], password: str | None = None) -> Found:
-        tags = sorted(tag for tag in row.get("tags", []) if tag)
+        all_tags = sorted(tag for tag in row.get("tags", []) if tag)
+        marks = [tag.removeprefix(MARKER) for tag in all_tags if tag.startswith(MARKER)]
+        tags = [tag for tag in all_tags if not tag.startswith(MARKER)]
         known = tags[0] if len(tags) == 1 and tags[0] in ROLES else "none" if not tags else ", ".join(tags)
         spec: Spec = {
             "name": row["name"],
@@ -71,7 +74,7 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
             "permissions": sorted(permissions, key=lambda one: one["vhost"]),
         }
         wrong = password is not None and not verifies(row, password)
-        return Found(spec, remarks=(WRONG_PASSWORD,) if wrong else ())
+        return Found(spec, marks[0] if marks else None, (WRONG_PASSWORD,) if wrong else ())
 
     def password(self, path: str) -> str:
         return str(self.secrets.get(path, {}).get("password") or "")
@@ -81,6 +84,8 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
         name_of("name", spec["name"])
         if spec["name"] == self.connection["user"]:
             raise Refused("This is the user that works here itself; choose another name.")
+        if found is not None and found.marker is None and "administrator" in str(found.spec["role"]):
+            raise Refused("It is an administrator of the broker, which nobody takes over here; choose another name.")
         if spec["role"] not in ROLES:
             raise Refused(f"role: must be one of {', '.join(ROLES)}.")
         if not self.password(resource.path) and not self.check:
@@ -89,18 +94,23 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
         hosts = [name_of("permissions", one["vhost"]) for one in permissions]
         if len(set(hosts)) != len(hosts):
             raise Refused("permissions: a virtual host is named twice; write its rights in one entry.")
+        for one in permissions:
+            self.must_be_host("permissions", one["vhost"])
+            for right in RIGHTS:
+                expression(f"permissions.{right}", one[right])
         return {**spec, "permissions": sorted(permissions, key=lambda one: one["vhost"])}
 
     def bring(self, outcome: Outcome) -> None:
         name, after = str(outcome.after["name"]), outcome.after
         before = {one["vhost"]: one for one in (outcome.before or {}).get("permissions", [])}
-        body = {"tags": "" if after["role"] == "none" else after["role"]}
-        stored = self.get("users", name) if outcome.before else {}
+        body = {
+            "tags": ",".join([*([] if after["role"] == "none" else [after["role"]]), MARKER + outcome.resource.path])
+        }
         if not outcome.before or WRONG_PASSWORD in outcome.reasons:
             salted = hashed(self.password(outcome.resource.path), os.urandom(4))
             body |= {"password_hash": base64.b64encode(salted).decode(), "hashing_algorithm": ALGORITHM}
         else:
-            body |= {key: stored[key] for key in ("password_hash", "hashing_algorithm")}
+            body |= {key: self.stored[name][key] for key in ("password_hash", "hashing_algorithm")}
         self.put("users", name, body=body)
         for one in after["permissions"]:
             if before.pop(one["vhost"], None) != one:

@@ -1,6 +1,6 @@
-"""Owns the way to RabbitMQ's HTTP API: requests, answers, failures as sentences.
+"""Owns the way to RabbitMQ's HTTP API: requests, answers, failures as sentences, which virtual hosts there will be.
 
-It must not know virtual hosts, users, queues or policies.
+It must not know users, queues or policies.
 """
 
 from __future__ import annotations
@@ -8,14 +8,21 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from ansible.module_utils.mergeyard.action import ResourceAction  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.action import ResourceAction, plain  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.pairing import Outcome, Refused, SystemDown, shown  # type: ignore[import-not-found]
 
 SECONDS = 8
+EXPRESSION = re.compile(r"[A-Za-z0-9_.^$*+|-]{1,200}")  # where Erlang's regular expressions and Python's are the same
+REASONS = {
+    "invalid_regexp": "this is no regular expression",
+    "vhost_not_found": "there is no such virtual host",
+    "vhost_or_user_not_found": "there is no such virtual host or no such user",
+}
 
 
 class Answered(Exception):
@@ -28,6 +35,19 @@ def name_of(field: str, value: object) -> str:
     if not text or len(text.encode(errors="replace")) > 255 or not text.isprintable():
         raise Refused(f"{field}: {shown(text)} cannot be a name in RabbitMQ.")
     return text
+
+
+def expression(field: str, value: object) -> str:
+    """A regular expression that RabbitMQ takes."""
+    text = str(value)
+    try:
+        if EXPRESSION.fullmatch(text):
+            re.compile(text)
+            return text
+        cause = "it may hold letters, numbers and _ . ^ $ * + | -"
+    except re.error as error:
+        cause = error.msg
+    raise Refused(f"{field}: {shown(text)} is no regular expression for RabbitMQ: {cause}.")
 
 
 class RabbitAction(ResourceAction):  # type: ignore[misc]
@@ -81,6 +101,16 @@ class RabbitAction(ResourceAction):  # type: ignore[misc]
         answer = self.api.getresponse()
         return answer.status, answer.read()
 
+    def look_for_hosts(self) -> None:
+        """Virtual hosts that are there, and those that the same work brings, with what it gives them."""
+        brought = plain(self._task.args).get("virtual_hosts") or []
+        self.arriving = {event["after"]["name"]: event["after"] for event in brought if event["status"] == "ok"}
+        self.hosts = {row["name"] for row in self.get("vhosts", query="?columns=name")} | {*self.arriving}
+
+    def must_be_host(self, field: str, name: object) -> None:
+        if name not in self.hosts:
+            raise Refused(f"{field}: there is no virtual host {shown(name)}; ask for it in the same request.")
+
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         for outcome in outcomes:
             failure = ""
@@ -104,7 +134,16 @@ def said(status: int, content: bytes) -> str:
     """What the broker answered, as a sentence."""
     try:
         answer = json.loads(content)
-        reason = str(answer.get("reason") or answer.get("error"))
+        reason = words(answer.get("reason") or answer.get("error"))
     except (ValueError, AttributeError):
         reason = http.client.responses.get(status, str(status))
     return f"{' '.join(reason.split()).rstrip('.')}."
+
+
+def words(reason: object) -> str:
+    """A reason as RabbitMQ has it: a word, a text or a list of such, in which a text may be a list of characters."""
+    if not isinstance(reason, list):
+        return REASONS.get(str(reason), str(reason))
+    if reason and all(isinstance(one, int) and 32 <= one < 127 for one in reason):
+        return "".join(map(chr, reason))
+    return ": ".join(words(one) for one in reason if not isinstance(one, int))
