@@ -263,6 +263,7 @@ def _answer(connection: socket.socket, argv: list[str]) -> None:
 
 
 def serve(order: dict[str, Any]) -> None:
+    os.umask(0o022)  # what is made here is for every user of the host
     with socket.create_server(("127.0.0.1", order["port"]), backlog=64) as listening:
         _leave(network=order["network"])
         _change_mounts(order["mounts"], order["authorized"])
