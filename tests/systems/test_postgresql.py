@@ -4,7 +4,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.changes.trees import tree
 from tests.systems.catalogue import Kind
+from tests.systems.test_documents import CATALOG, document, path, planned, system
 
 pytestmark = [pytest.mark.systems]
 ROLE, DATABASE, GRANT = (Kind("postgresql", f"Postgres{name}") for name in ("Role", "Database", "Grant"))
@@ -43,6 +45,19 @@ def test_the_application_signs_in_with_the_password_and_a_changed_secret_is_set_
     with pytest.raises(psycopg.OperationalError):
         connect(stage, user=name, password="first pässword")
     assert stage.play(replaced=[role], secrets=changed).changed == []
+
+
+@pytest.mark.parametrize(
+    "password", ["ﬁve\u00a0\u2168 ﷺ", "soft\u00adhyphen", "שלום", "שa", "\u200b", "tab\tß\x07", "🂡 \U0001fae8"]
+)
+def test_a_password_of_any_characters_lets_one_in_and_is_not_set_again(stage, password):
+    role = ROLE.resource()
+    stage.play(replaced=[role], secrets={"password": password})
+    connect(stage, user=role["spec"]["name"], password=password).close()
+    assert stage.play(replaced=[role], secrets={"password": password}).changed == []
+    with connect(stage) as database:
+        database.pgconn.change_password(role["spec"]["name"].encode(), password.encode())
+    assert stage.play(replaced=[role], secrets={"password": password}).changed == []
 
 
 def test_a_role_without_a_readable_password_is_refused_and_not_made(stage):
@@ -377,3 +392,75 @@ def test_the_rehearsal_leaves_nothing_on_the_server(stage):
     changed += [ROLE.resource(), DATABASE.resource(locale="C.UTF-8")]
     assert len(stage.play(replaced=changed, check=True).changed) == 4
     assert everything() == before
+
+
+def told(kind, before, after):
+    """What the plan says is risky about a change; None: there is no document before."""
+    there = {path(kind, "one"): document(kind, before)} if before is not None else {}
+    plan, _ = planned(tree({**system(kind, {}), **there}, CATALOG), {path(kind, "one"): document(kind, after)})
+    return " ".join(plan.items[0].risks)
+
+
+def wrong(kind, spec):
+    return {problem.field for problem in CATALOG.kinds[kind.name].problems(spec, lines={})}
+
+
+READ = {"database": "orders", "role": "reports", "access": "read"}
+WRITE = {**READ, "access": "write", "create": True}
+REFUSED = "refused when they open more connections"
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "said"),
+    [
+        (ROLE, {}, {"connection_limit": 5}, REFUSED),
+        (ROLE, {"connection_limit": 6}, {"connection_limit": 5}, REFUSED),
+        (ROLE, {"connection_limit": 5}, {}, ""),
+        (ROLE, {}, {"valid_until": "2020-01-01"}, "locks applications out at once"),
+        (ROLE, {}, {"settings": {"statement_timeout": "1ms"}}, "what goes beyond them is cancelled"),
+        (DATABASE, {"owner": "a"}, {"owner": "a", "connection_limit": 5}, REFUSED),
+        (DATABASE, {"owner": "a", "connection_limit": 5}, {"owner": "a", "connection_limit": -1}, ""),
+        (GRANT, None, READ, "can read every row"),
+        (GRANT, WRITE, READ, "applications that write as this role fail"),
+        (GRANT, WRITE, READ, "applications that make tables as this role fail"),
+        (GRANT, READ, WRITE, "can change and delete every row"),
+    ],
+)
+def test_what_is_risky_is_told_in_the_plan(kind, before, after, said):
+    risks = told(kind, before, after)
+    assert said in risks if said else risks == ""
+    assert wrong(kind, after) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "place"),
+    [
+        *((ROLE, {"name": name}, "name") for name in ("postgres", "public", "none", "pg_read_all_data")),
+        *((DATABASE, {"name": name, "owner": "a"}, "name") for name in ("postgres", "template0", "template1")),
+        *((DATABASE, {"owner": name}, "owner") for name in ("postgres", "public", "pg_monitor")),
+        *((GRANT, {**READ, "role": name}, "role") for name in ("public", "postgres", "pg_monitor")),
+        (GRANT, {**READ, "database": "postgres"}, "database"),
+        (ROLE, {"valid_until": "2027-02-30"}, "valid_until"),
+        (ROLE, {"settings": {"statement_timeout": "soon"}}, "settings.statement_timeout"),
+        (ROLE, {"settings": {"log_min_duration_statement": "-2"}}, "settings.log_min_duration_statement"),
+        (DATABASE, {"owner": "a", "settings": {"work_mem": "16 apples"}}, "settings.work_mem"),
+        (
+            DATABASE,
+            {"owner": "a", "settings": {"default_transaction_isolation": "none"}},
+            "settings.default_transaction_isolation",
+        ),
+    ],
+)
+def test_the_form_refuses_what_no_server_would_take(kind, fields, place):
+    assert wrong(kind, fields) == {f"spec.{place}"}
+
+
+def test_settings_are_taken_as_the_server_writes_them(stage):
+    settings = {"log_min_duration_statement": "-1", "default_transaction_isolation": "repeatable read"}
+    settings |= {"statement_timeout": "5 min", "work_mem": "1GB", "idle_session_timeout": "0", "lock_timeout": "250us"}
+    for kind in (ROLE, DATABASE):
+        resource = kind.resource(settings=settings)
+        assert wrong(kind, resource["spec"]) == set()
+        stage.play(replaced=[resource])
+        assert stage.read(resource)["settings"] == settings
+        assert stage.play(replaced=[resource]).changed == []

@@ -61,12 +61,13 @@ def spec_of(row: dict[str, Any]) -> Spec:
 class ActionModule(PostgresAction):  # type: ignore[misc]
     KIND = "PostgresDatabase"
     OBJECT = "DATABASE"
+    TOLD = ("name", "owner")
 
     def open(self) -> None:
         super().open()
         self.templates: set[str] = set()
         self.there = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
-        self.roles = self.there | {result["after"]["name"] for result in self.results("roles")}
+        self.roles = self.there | {role for role, _ in self.told("roles")}
         self.unknown: dict[str, bool] = {}  # locale -> whether the server does not know it
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:

@@ -50,14 +50,15 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
     KIND = "PostgresGrant"
     IDENTITY = ("database", "role")
     MARKED = False
+    TOLD = ("database", "role")
 
     def open(self) -> None:
         super().open()
         self.there = {row["name"] for row in self.rows(DATABASES)}
         self.owners = {row["name"]: row["owner"] for row in self.rows(DATABASES)}
-        self.owners |= {one["after"]["name"]: one["after"]["owner"] for one in self.results("databases")}
+        self.owners |= dict(self.told("databases"))
         self.roles = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
-        self.roles |= {one["after"]["name"] for one in self.results("roles")}
+        self.roles |= {role for role, _ in self.told("roles")}
         self.objects: dict[str, dict[str, tuple[int, int]]] = {}
         self.coming: dict[Identity, list[dict[str, str]]] = {}
 

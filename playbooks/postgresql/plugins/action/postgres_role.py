@@ -6,13 +6,10 @@ second run sets it again nor the server's log can hold it.
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
-import hmac
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import ansible.module_utils
@@ -39,6 +36,7 @@ from ansible.module_utils.postgres import (  # noqa: E402
     settings_of,
     wanted_settings,
 )
+from ansible.module_utils.postgres_passwords import verifier, verifies  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 SELECT = """
@@ -68,22 +66,6 @@ POWERS = {
 WRONG_PASSWORD = "the password on the system is not the one that is kept for it"
 
 
-def verifies(stored: str | None, password: str) -> bool:
-    """Whether a SCRAM-SHA-256 verifier as PostgreSQL stores it belongs to the password (RFC 5803, RFC 7677)."""
-    try:
-        scheme, parameters, keys = (stored or "").split("$")
-        iterations, salt = parameters.split(":")
-        wanted = base64.b64decode(keys.split(":")[0], validate=True)
-    except ValueError:
-        return False
-    if scheme != "SCRAM-SHA-256":
-        return False
-    prepared = unicodedata.normalize("NFKC", password).encode()
-    salted = hashlib.pbkdf2_hmac("sha256", prepared, base64.b64decode(salt), int(iterations))
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    return hmac.compare_digest(hashlib.sha256(client_key).digest(), wanted)
-
-
 def spec_of(row: dict[str, Any]) -> Spec:
     ends: datetime.datetime | None = row["ends"]
     spec: Spec = {
@@ -106,6 +88,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         super().open()
         self.powers: dict[str, list[str]] = {}
         self.memberships: dict[str, list[tuple[str, str]]] = {}  # role -> (what it is a member of, who made it one)
+        self.verifiers: dict[str, Future[str]] = {}  # path -> of the password that it is given
         self.holding: dict[str, list[dict[str, Any]]] | None = None
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
@@ -170,14 +153,18 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(spec["connection_limit"])),
             sql.SQL("VALID UNTIL {}").format(sql.Literal(end)),
         ]
-        if not self.check and (outcome.before is None or WRONG_PASSWORD in outcome.reasons):
-            parts.append(sql.SQL("PASSWORD {}").format(self.verifier(spec["name"], outcome)))
+        if made := self.verifiers.get(outcome.resource.path):
+            parts.append(sql.SQL("PASSWORD {}").format(sql.Literal(made.result())))
         return sql.SQL(" ").join(parts)
 
-    def verifier(self, name: str, outcome: Outcome) -> sql.Literal:
-        password = self.password(outcome.resource.path)
-        made: bytes = self.database.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
-        return sql.Literal(made.decode())
+    def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
+        """Verifiers take longer than what the server does with them, and are made while it works."""
+        with ThreadPoolExecutor() as pool:
+            for outcome in outcomes:
+                if outcome.after is not None and (outcome.before is None or WRONG_PASSWORD in outcome.reasons):
+                    path = outcome.resource.path
+                    self.verifiers[path] = pool.submit(verifier, self.password(path))
+            yield from super().write(outcomes)
 
     def creation(self, outcome: Outcome) -> Iterator[sql.Composable]:
         name = outcome.after["name"]
@@ -211,9 +198,9 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             self.holding = defaultdict(list)
             for row in self.rows(HOLDING):
                 self.holding[row["role"]].append(row)
-            self.owners = {one["after"]["name"]: one["after"]["owner"] for one in self.results("databases")}
-            gone = [one["before"] for one in self.results("deleted") if one["changed"]]
-            self.gone = {(one.get("name") or one["database"], one.get("role", "")) for one in gone}
+            self.owners = dict(self.told("databases"))
+            self.dropped = {database for database, _ in self.told("dropped")}
+            self.withdrawn = {(database, role) for database, role in self.told("withdrawn")}
         if left := [row["database"] for row in self.holding[role] if self.stays(row)]:
             where = ", ".join(sorted({shown(name) if name else "the server" for name in left}))
             raise Refused(
@@ -222,8 +209,6 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def stays(self, row: dict[str, Any]) -> bool:
         role, database = row["role"], row["database"]
-        if (database, "") in self.gone:
+        if row["owns"] and row["itself"] and self.owners.get(database, role) != role:
             return False
-        if row["owns"]:
-            return not (row["itself"] and self.owners.get(database, role) != role)
-        return (database, role) not in self.gone
+        return database not in self.dropped and (row["owns"] or (database, role) not in self.withdrawn)

@@ -75,6 +75,7 @@ def refusal_of(error: psycopg.Error | UnicodeEncodeError) -> str:
 
 class PostgresAction(ResourceAction):  # type: ignore[misc]
     OBJECT: str  # ROLE or DATABASE, as SQL says it
+    TOLD = ("name", "name")
 
     def where(self) -> dict[str, Any]:
         """How the server is reached; the database is the caller's."""
@@ -108,10 +109,19 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
         except psycopg.Error as error:
             raise SystemDown(f"What exists on the server cannot be read. {said(error)}") from error
 
-    def results(self, argument: str) -> list[dict[str, Any]]:
-        """What went well in an earlier call of the same play, as `argument` hands it over; in check mode, would go."""
-        given = plain(self._task.args.get(argument) or [])
-        return [result for result in given if result["status"] == "ok"]
+    def told(self, argument: str) -> list[list[str]]:
+        """What an earlier call of the same play made or took away, or would; see `summary`."""
+        told: list[list[str]] = plain(self._task.args.get(argument) or [])
+        return told
+
+    def summary(self, outcomes: list[Outcome]) -> dict[str, Any]:
+        """Also, for later calls, what is there now and what is gone: the fields of TOLD of each."""
+        done = [outcome for outcome in outcomes if not outcome.failure]
+        made = [[outcome.after[name] for name in self.TOLD] for outcome in done if outcome.after]
+        gone = [
+            [outcome.before[name] for name in self.TOLD] for outcome in done if outcome.before and not outcome.after
+        ]
+        return {**super().summary(outcomes), "made": made, "gone": gone}
 
     def statement(self, template: str, **parts: object) -> sql.Composed:
         """`{name}` holes are identifiers for strings, else composed SQL; values come as sql.Literal."""
