@@ -175,23 +175,43 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         marks = self.contents[zone].marks.get((name, sort))
         return bool(marks) and self.leaving.get(place) == marks[0][0] and sort not in self.planned[zone, name]
 
+    def settle(self, outcomes: list[Outcome], state: str) -> Iterator[Outcome]:
+        """In check mode too the server is asked whether the key may do it, which can differ from record to record."""
+        settled = super().settle(outcomes, state)
+        if not self.check:
+            yield from settled
+            return
+        told = list(settled)
+        changed = [outcome for outcome in told if outcome.changed]
+        try:
+            for outcome, failure in self.brought(changed, dry=True):
+                if failure:
+                    outcome.fail(failure)
+        except SystemDown as down:
+            list(self.all_failed(changed, str(down)))
+        yield from told
+
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
+        yield from self.brought(outcomes, dry=False)
+
+    def brought(self, outcomes: list[Outcome], *, dry: bool) -> Iterator[tuple[Outcome, str]]:
         """Many in one update, as the server writes each to its disk; if it refuses one, each of them alone."""
         by_zone: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
             by_zone[str(outcome.resource.spec["zone"])].append(outcome)
         for zone, group in by_zone.items():
             for part in parts(group):
-                failure = self.refused(zone, part)
+                failure = self.refused(zone, part, dry=dry)
                 for outcome in part:
-                    yield outcome, self.refused(zone, [outcome]) if failure and len(part) > 1 else failure
+                    alone = failure and len(part) > 1
+                    yield outcome, self.refused(zone, [outcome], dry=dry) if alone else failure
 
-    def refused(self, zone: str, outcomes: list[Outcome]) -> str:
-        update = self.server.update(zone)
+    def refused(self, zone: str, outcomes: list[Outcome], *, dry: bool) -> str:
+        update = self.server.trial(zone) if dry else self.server.update(zone)
         for outcome in outcomes:
             self.put(update, outcome)
         try:
-            failure = self.server.send(update)
+            failure = self.server.send(update, dry=dry)
         except ZoneTrouble as trouble:
             failure = str(trouble)
         return f"BIND refused it: {failure}." if failure else ""

@@ -165,15 +165,25 @@ class DnsServer:
     def update(self, zone: str) -> dns.update.UpdateMessage:
         return dns.update.UpdateMessage(dns.name.from_text(zone), **self.key)
 
+    def trial(self, zone: str) -> dns.update.UpdateMessage:
+        """An update that is never done: it requires a zone without its SOA. BIND looks first if the key may do it."""
+        update = self.update(zone)
+        update.absent(absolute("@", zone), "SOA")
+        return update
+
     def must_take_updates(self, zone: str) -> None:
         """An update that changes nothing tells whether the zone is there and the key may change it."""
         if failure := self.send(self.update(zone)):
             raise ZoneTrouble(failure)
 
-    def send(self, message: dns.update.UpdateMessage) -> str:
-        """Empty if the update was done, else why not. It is done whole or not at all."""
+    def send(self, message: dns.update.UpdateMessage, *, dry: bool = False) -> str:
+        """Empty if the update was done, or would be (`dry`: a trial), else why not. It is done whole or not at all."""
         code = self.ask(message).rcode()
-        return "" if code == dns.rcode.NOERROR else RCODES.get(code, dns.rcode.to_text(code))
+        return (
+            ""
+            if code == (dns.rcode.YXRRSET if dry else dns.rcode.NOERROR)
+            else RCODES.get(code, dns.rcode.to_text(code))
+        )
 
 
 def relative(name: dns.name.Name, zone: str) -> str:
