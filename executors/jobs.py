@@ -1,14 +1,13 @@
 """Owns what a worker does with a job. A job names a system; all else is in the database."""
 
 import logging
-import os
-import socket
 
 from changes.repository import RepositoryError, state
 from executors import queues
 from executors import reconcile as reconciling
 from executors.claim import claim
 from executors.models import Cursor
+from executors.processes import own_name
 from executors.runs import work_on
 
 log = logging.getLogger(__name__)
@@ -19,7 +18,7 @@ def run_system(system: str) -> None:
     queues.arrived(system)
     if not has_main():
         return
-    claimed = claim(system, worker=f"{socket.gethostname()}:{os.getpid()}", zone=queues.own_zone())
+    claimed = claim(system, worker=own_name(), zone=queues.own_zone())
     if claimed is not None:
         work_on(claimed)
         reconciling.pass_on(claimed.item)

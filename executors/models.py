@@ -6,6 +6,7 @@ Begins at the merged commit. The rows are the record; the queue only carries ids
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from changes.models import User, move
@@ -39,6 +40,21 @@ class Cursor(models.Model):
     sha = models.CharField(max_length=40)
     position = models.BigIntegerField(default=0)
     alarm = models.TextField(blank=True, default="")  # why nothing is discovered, as a sentence; empty if all is well
+
+
+class Process(models.Model):
+    """A controller or a worker, as it last said that it is there."""
+
+    sort = models.CharField(max_length=10)  # controller | worker
+    name = models.CharField(max_length=200)  # host:process id
+    zone = models.CharField(max_length=63, blank=True)  # of a worker
+    contained = models.BooleanField(default=True)  # whether a worker's runs are
+    containment = models.CharField(max_length=200, blank=True)  # how, or why not, as a sentence
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())  # by the database's clock
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["sort", "name"], name="process_once")]
 
 
 class Rollout(models.Model):

@@ -219,11 +219,26 @@ def serve(zone: str, *, burst: bool = False) -> None:
 def warnings() -> list[str]:
     """What would lose jobs or events in this server's configuration, as sentences; empty if nothing."""
     try:
-        policy = redis().config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+        configured = redis().config_get("maxmemory-policy", "appendonly", "save")
     except redis_client.ResponseError:
         return []  # managed servers forbid CONFIG
     except Errors as error:
         raise away(error) from error
+    found = []
+    policy = configured.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
-        return [f"The queue's maxmemory-policy is {policy}, so it may forget jobs; set it to noeviction."]
-    return []
+        found.append(f"The queue's maxmemory-policy is {policy}, so it may forget jobs; set it to noeviction.")
+    if configured.get("appendonly") == "no" and not configured.get("save"):
+        found.append(
+            "The queue keeps nothing on disk: after a restart the controller queues all work again, and what a page "
+            "was following is read from the database. Set appendonly to yes to spare that."
+        )
+    return found
+
+
+def lengths() -> dict[str, int]:
+    """Zone -> systems that wait in its queue. Raises QueueAway."""
+    try:
+        return {zone: _queue(f"zone-{zone}").count for zone in settings.MERGEYARD_ZONES}
+    except Errors as error:
+        raise away(error) from error

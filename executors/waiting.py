@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from executors import queues
 from executors.claim import DONE_WELL
 from executors.models import ItemNeed, ItemResource, Resource, WorkItem
+from executors.processes import CONTROLLER, there
 from executors.states import ITEM_OPEN, ITEM_READY, ITEM_RETRYABLE, ItemState, SyncState
 
 SHOWN = 10
@@ -23,6 +24,12 @@ class Wait:
     why: str
     unblock: str = ""
     item: WorkItem | None = None  # whom it is behind, or what has to be tried again
+
+
+NO_CONTROLLER = Wait(
+    "No controller was heard of lately, so nobody puts it in line.",
+    "It starts when the platform team has started one: manage.py controller.",
+)
 
 
 def waits_of(item: WorkItem) -> tuple[Wait, ...]:
@@ -75,7 +82,7 @@ def _before_start(item: WorkItem) -> tuple[Wait, ...]:
     busy = WorkItem.objects.filter(system=item.system, state=ItemState.RUNNING).exclude(pk__in=known).first()
     if busy is not None:
         waits.append(Wait(f"{item.system} is busy with {_of(busy, item)}.", "It goes on when that has ended.", busy))
-    return tuple(waits) or (_worker(item.zone),)
+    return tuple(waits) or (_worker(item),)
 
 
 def _need(item: WorkItem, need: ItemNeed) -> Wait:
@@ -102,11 +109,14 @@ def _skipped(item: WorkItem) -> Wait:
     return Wait(item.reason, f"Retry {cause.system} (wave {cause.wave + 1}) to go on; this runs after it.", cause)
 
 
-def _worker(zone: str) -> Wait:
+def _worker(item: WorkItem) -> Wait:
+    zone = item.zone
     start = f"manage.py worker --zone {zone}"
     if zone not in settings.MERGEYARD_ZONES:
         why = f"No workers are configured for zone {zone}."
         return Wait(why, f"The platform team adds {zone} to MERGEYARD_ZONES and starts one there: {start}.")
+    if item.state == ItemState.WAITING and not there(CONTROLLER).exists():
+        return NO_CONTROLLER
     try:
         # One that has been running something for long is not always in the registry.
         busy = WorkItem.objects.filter(zone=zone, state=ItemState.RUNNING).exists()

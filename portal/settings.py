@@ -25,6 +25,7 @@ MERGEYARD_REPOSITORY = Path(env.str("MERGEYARD_REPOSITORY", default=str(MERGEYAR
 # Where workers on another host than the forge's fetch from; there MERGEYARD_REPOSITORY is a mirror.
 MERGEYARD_FORGE_URL = env.str("MERGEYARD_FORGE_URL", default="")
 MERGEYARD_CATALOG = [BASE_DIR / "playbooks", *env.list("MERGEYARD_CATALOG", default=[])]
+MERGEYARD_METRICS_TOKEN = env.str("MERGEYARD_METRICS_TOKEN", default="")
 MERGEYARD_SECRETS_DIR = Path(env.str("MERGEYARD_SECRETS_DIR", default=str(MERGEYARD_HOME / "secrets")))
 # `env:` references of systems resolve only under this prefix.
 MERGEYARD_SECRET_ENV_PREFIX = "MERGEYARD_SECRET_"

@@ -12,6 +12,8 @@ from changes.repository import RepositoryError
 from changes.review import Review, evaluate
 from changes.rights import Rights, can_sign_in, main_snapshot
 from changes.states import ChangeRequestState
+from executors import health
+from executors.health import State
 from executors.models import Resource, Rollout, WorkItem
 from executors.states import ITEM_FINAL, ITEM_OPEN, ItemState, rollout_state
 from executors.waiting import stopped_work
@@ -55,6 +57,7 @@ def home(request: HttpRequest) -> HttpResponse:
     drafts = ChangeRequest.objects.filter(requester=user, state=ChangeRequestState.DRAFT)
     context = {
         "section": "home",
+        "broken": [check for check in health.people() if check.state is State.BAD] if mine.is_platform else [],
         "waiting": [one for review in reviews.values() if (one := _waiting(review, user))],
         "running": running(),
         "unwell": list(unwell.order_by("-changed_at")[: SHOWN + 1]),

@@ -10,6 +10,7 @@ from django.db import close_old_connections
 
 from changes.repository import must_be_the_forge
 from executors import queues
+from executors.processes import CONTROLLER, Presence
 from executors.reconcile import reconcile
 
 
@@ -25,13 +26,17 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        presence = Presence(CONTROLLER)
         while not stop.is_set():
             close_old_connections()
+            if not options["once"]:
+                presence.here()
             worked = reconcile()
             if options["once"] and not worked:
                 return
             if not worked:
                 self.wait(stop, options["interval"])
+        presence.end()
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
         """Until somebody wants a look, the time is over, or the process shall end: noticed within a second."""

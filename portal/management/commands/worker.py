@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from executors import queues
 from executors.ansible.attempt import sweep
 from executors.ansible.sandbox import containment
+from executors.processes import WORKER, Presence
 
 
 class Command(BaseCommand):
@@ -22,6 +23,12 @@ class Command(BaseCommand):
         zone = options["zone"]
         if zone not in settings.MERGEYARD_ZONES:
             raise CommandError(f"There is no zone {zone}: MERGEYARD_ZONES names {', '.join(settings.MERGEYARD_ZONES)}.")
-        logging.getLogger("executors").info("Worker of zone %s. %s", zone, containment().sentence)
+        how = containment()
+        logging.getLogger("executors").info("Worker of zone %s. %s", zone, how.sentence)
         sweep(settings.MERGEYARD_ATTEMPTS_DIR)
-        queues.serve(zone, burst=options["burst"])
+        presence = Presence(WORKER, zone=zone, contained=how.works, containment=how.sentence[:200])
+        presence.begin()
+        try:
+            queues.serve(zone, burst=options["burst"])
+        finally:
+            presence.end()

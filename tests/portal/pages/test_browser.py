@@ -26,7 +26,9 @@ ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "correct horse"
 LISTS = ["/", "/history/", "/rollouts/", "/systems/", "/resources/", "/teams/", "/tokens/", "/catalogue/"]
 TABS = ["plan", "checks", "rollout", "discussion", "files"]
-NO_PAGES = CHANGING | {"compose_save", "search", "events", "run_search", "run_download"}
+NO_PAGES = (
+    CHANGING | {"healthz", "readyz", "metrics"} | {"compose_save", "search", "events", "run_search", "run_download"}
+)
 SCREENS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
 pytestmark = pytest.mark.journeys
 
@@ -50,6 +52,7 @@ def pages(numbers):
         "teams": ("olga", ["/teams/"]),
         "team": ("olga", ["/teams/payments/", "/teams/others/"]),
         "tokens": ("olga", ["/tokens/"]),
+        "health": ("olga", ["/health/"]),
         "catalogue": ("rita", ["/catalogue/", "/catalogue/?q=nothing"]),
         "kind": ("rita", ["/catalogue/Box/", "/catalogue/KafkaTopic/"]),
         "compose": ("rita", [draft]),
