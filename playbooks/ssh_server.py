@@ -30,7 +30,7 @@ CAP_NET_ADMIN = 12
 CAPABILITY_VERSION = 0x20080522
 SERVER_ADDRESSES = ("10.77.0.1/24", "fd77::1/64")
 CLIENT_ADDRESSES = ("10.77.0.2/24", "10.77.0.3/24", "fd77::2/64")
-SUDOER, SUDOER_UID = "operator", 59_999
+SUDOER, SUDOER_UID, SUDOER_GID = "operator", 59_999, 65_534  # nogroup
 SUDOERS = f"{SUDOER} ALL=(root) NOPASSWD: ALL\n"
 AUTHORIZED = "/run/sshd/client.pub"  # where every user of the host can read it
 CONFIGURATION = f"""\
@@ -165,7 +165,7 @@ def _accounts(user: str, home: Path) -> str:
     others = [line for line in Path("/etc/passwd").read_text().splitlines() if line.split(":")[0] not in (user, SUDOER)]
     ours = [
         f"{user}:x:{os.geteuid()}:{os.getegid()}::{home}:/bin/sh",
-        f"{SUDOER}:x:{SUDOER_UID}:{SUDOER_UID}::/:/bin/sh",
+        f"{SUDOER}:x:{SUDOER_UID}:{SUDOER_GID}::/:/bin/sh",
     ]
     return "\n".join([*ours, *others, ""])
 

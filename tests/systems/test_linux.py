@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 
 from playbooks.servers import Server
-from playbooks.ssh_server import SUDOER
+from playbooks.ssh_server import SUDOER, SUDOER_GID, SUDOER_UID
 from tests.systems.catalogue import Kind
 
 pytestmark = [pytest.mark.systems]
@@ -132,6 +132,43 @@ def test_the_same_user_without_sudo_changes_nothing(stage, monkeypatch):
         assert played.of(file)["message"].endswith(f"127.0.0.1 port {stage.testbed.connection['port']} cannot be read.")
         assert played.of(job)["message"].endswith("does not exist or may not be written.")
     assert not place(stage, file).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants root, to be another user")
+def test_what_the_user_of_the_host_may_not_do_is_known_before(stage, monkeypatch):
+    files = Path(stage.testbed.extra["directory"]) / "files"
+    for name in ("own", "own-state"):
+        (files / name).mkdir()
+        os.chown(files / name, SUDOER_UID, SUDOER_GID)
+    (files / "of-root").mkdir()
+    own = {"user": SUDOER, "become": False, "state_directory": "/srv/own-state"}
+    monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, **own})
+
+    def file(name, **fields):
+        return FILE.resource(path=f"/srv/{name}", **{"owner": SUDOER, "group": "nogroup", **fields})
+
+    good, going = file("own/good"), file("own/going")
+    bad = {
+        "owner: only root gives files away": file("own/a", owner="nobody"),
+        "group: only root gives files to groups": file("own/b", group="daemon"),
+        "The directory /srv/of-root may not be written": file("of-root/c"),
+    }
+    assert stage.play(replaced=[going]).failed == []
+    for check in (True, False):
+        played = stage.play(replaced=[good, *bad.values()], check=check)
+        assert played.changed == [good["path"]]
+        assert all(played.of(each)["message"].startswith(said) for said, each in bad.items())
+    assert place(stage, good).stat().st_uid == SUDOER_UID
+    os.chown(files / "own", 0, 0)
+    for check in (True, False):
+        message = stage.play(deleted=[going], check=check).of(going)["message"]
+        assert message == "The directory /srv/own may not be written by this user of the host."
+    os.chown(files / "own-state", 0, 0)
+    for check in (True, False):
+        message = stage.play(deleted=[good], check=check).of(good)["message"]
+        assert message == "The register in /srv/own-state may not be written by this user of the host."
+    for name in ("own", "own-state", "of-root"):
+        shutil.rmtree(files / name)
 
 
 CANARY = "-----BEGIN PRIVATE KEY-----"

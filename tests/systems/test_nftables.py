@@ -244,6 +244,17 @@ def without_handles(listed):
     return json.loads(json.dumps(listed), object_hook=lambda found: {k: v for k, v in found.items() if k != "handle"})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants root, to mount")
+def test_rules_that_could_not_be_kept_for_the_next_start_are_not_put_in_force(stage, monkeypatch):
+    inside(stage.testbed.extra["host"], ["mount", "-t", "tmpfs", "-o", "ro", "none", "/mnt"])
+    monkeypatch.setitem(stage.testbed.connection, "rules_file", "/mnt/nftables.d/mergeyard.nft")
+    resource = RULE.resource()
+    for check in (True, False):
+        message = stage.play(replaced=[resource], check=check).of(resource)["message"]
+        assert message == "/mnt/nftables.d/mergeyard.nft for the next start may not be written, so nothing was changed."
+    assert stage.read(resource) is None
+
+
 def test_other_tables_and_lines_of_others_in_ours_stay(stage):
     resource = RULE.resource()
     stage.play(replaced=[resource])

@@ -61,6 +61,12 @@ def directory_of(path: str, root: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+def may_be_written(directory: str) -> bool:
+    """Whether this user may put files there, or make it where it is not there yet."""
+    there = next(each for each in (Path(directory), *Path(directory).parents) if each.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
 def read(path: str, root: str) -> Held | None:
     """What is there, or None; raises Refused for what is no regular file."""
     try:

@@ -177,6 +177,9 @@ class Files:
         return Held(content_of(spec), uid, gid, int(text(spec, "mode", MODE, "0644"), 8))
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
+        for outcome in outcomes:
+            if outcome.changed and (cause := self.hindrance(outcome)):
+                outcome.fail(cause)
         changed = [outcome for outcome in outcomes if outcome.changed]
         if check or not changed:
             return
@@ -194,6 +197,22 @@ class Files:
             self.put(outcome, before)
         self.register = {path: document for path, document in self.register.items() if os.path.lexists(path)}
         self.write_register()
+
+    def hindrance(self, outcome: Outcome) -> str:
+        """Why this user of the host cannot do it; empty if nothing is known. Root can."""
+        directory = os.path.dirname(str(outcome.resource.spec["path"]))
+        if not host_files.may_be_written(self.state):
+            return f"The register in {self.state} may not be written by this user of the host."
+        if not host_files.may_be_written(directory):
+            return f"The directory {shown(directory)} may not be written by this user of the host."
+        if outcome.after is None or os.geteuid() == 0:
+            return ""
+        wanted = self.wanted(outcome.resource.spec)
+        if wanted.uid != os.geteuid():
+            return "owner: only root gives files away, and Mergeyard is another user on this host."
+        if wanted.gid not in (os.getegid(), *os.getgroups()):
+            return "group: only root gives files to groups that Mergeyard's user on this host is not in."
+        return ""
 
     def put(self, outcome: Outcome, before: dict[str, str]) -> None:
         path = str(outcome.resource.spec["path"])

@@ -95,6 +95,13 @@ def must_be_to_come(until: object) -> None:
         raise Refused(f"until: {until} is over, so the rule would never hold; choose a day to come.")
 
 
+def may_be_written(directory: str) -> bool:
+    """Whether files may be put there, or it may be made where it is not there yet."""
+    while not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    return os.access(directory, os.W_OK | os.X_OK)
+
+
 class Rules:
     """The rules of one host's firewall."""
 
@@ -148,6 +155,10 @@ class Rules:
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
         changed = [outcome for outcome in outcomes if outcome.changed]
+        if changed and not may_be_written(os.path.dirname(self.file)):
+            for outcome in changed:
+                outcome.fail(f"{self.file} for the next start may not be written, so nothing was changed.")
+            return
         while changed:
             statements = self.statements(changed)
             code, _, said = self.nft.ask("-c", "-f", "-", text=script(statements))
