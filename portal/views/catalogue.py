@@ -177,13 +177,15 @@ def _documented(schema: Schema, drawing: Drawing, within: str, depth: int) -> It
         name for branch in branches for name, each in as_schema(branch.get("properties")).items() if each is False
     }
     added = {name: each for branch in branches for name, each in as_schema(branch.get("properties")).items() if each}
+    own = as_schema(schema.get("properties"))
     required = schema.get("required")
-    for name, each in {**added, **as_schema(schema.get("properties"))}.items():
+    for name in dict.fromkeys([*own, *added]):
+        each = {**as_schema(own.get(name)), **as_schema(added.get(name))}
         path = f"{within}{name}"
         needed = isinstance(required, list) and name in required
-        found = drawing.draw(as_schema(each), MISSING, name=path, required=needed)
+        found = drawing.draw(each, MISSING, name=path, required=needed)
         yield Documented(found, path, depth, conditional=name in refused)
-        part = resolve(as_schema(each), drawing.root)
+        part = resolve(each, drawing.root)
         if type_of(part) == "object":
             yield from _documented(part, drawing, f"{path}.", depth + 1)
         elif isinstance(part.get("items"), dict):

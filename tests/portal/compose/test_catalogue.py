@@ -114,6 +114,13 @@ def test_fields_of_rows_are_explained(rita):
     assert "servers[].port" in rita.client.get("/catalogue/BalancerRoute/").content.decode()
 
 
+def test_fields_stand_in_the_order_of_the_form_with_the_defaults_that_a_condition_gives(rita):
+    page = rita.client.get("/catalogue/BalancerRoute/").content.decode()
+    places = [page.index(f'<code class="nowrap">{name}</code>') for name in ("host", "path", "servers", "balance")]
+    assert places == sorted(places)
+    assert "roundrobin" in page[places[-1] :].split("</tr>")[0].split("<td")[-1]
+
+
 def test_an_unknown_kind_is_not_there(rita):
     assert rita.client.get("/catalogue/Teleporter/").status_code == 404
 
