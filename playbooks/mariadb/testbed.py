@@ -43,6 +43,12 @@ EXAMPLES = {
             "authentication": "ed25519",
         },
         secrets={"password": "s3cret-Pässword-{{ 7*7 }}"},
+        refused={
+            "privileges": [
+                {"database": "conformance_main", "privileges": ["SELECT"]},
+                {"database": "conformance_main", "privileges": ["DROP"]},
+            ]
+        },
         needs={"MariaDbDatabase": [{"name": "conformance_main"}, {"name": "conformance_other"}]},
         vary=lambda number: {"name": f"conformance_x{number}"},
     ),

@@ -4,7 +4,9 @@ from functools import partial
 
 import pytest
 
+from tests.changes.trees import tree
 from tests.systems.catalogue import Kind, server_of
+from tests.systems.test_documents import CATALOG, document, path, planned, system
 
 pytestmark = [pytest.mark.systems]
 USER, DATABASE = Kind("mariadb", "MariaDbUser"), Kind("mariadb", "MariaDbDatabase")
@@ -151,6 +153,15 @@ def test_a_grant_that_forgot_to_escape_an_underscore_is_adopted_as_what_was_mean
         ({"privileges": [{"database": "mysql", "privileges": ["SELECT"]}]}, "cannot be the name of a database"),
         ({"privileges": [{"database": "a", "privileges": ["SUPER"]}]}, "knows no privilege SUPER in a database"),
         ({"privileges": [{"database": "a", "privileges": ["DROP"]}] * 2}, "is there twice"),
+        (
+            {"privileges": [{"database": "a", "privileges": ["DROP"], "x\0": 1}]},
+            "privileges: there is no field x\\x00.",
+        ),
+        ({"login": "no"}, "login: must be true or false"),
+        *(
+            ({"host": host}, f"host: {host} is not a host, address or network like 10.1.2.0/255.255.255.0.")
+            for host in ("10.1.2.0/24", "10.1.2.3/255.255.255.0", "10.1.2.0/0.0.0.255", "999.1.1.1")
+        ),
     ],
 )
 def test_users_of_the_server_and_powers_over_it_are_refused(stage, fields, said):
@@ -191,7 +202,7 @@ def test_a_database_and_its_user_come_and_go_in_one_play_with_the_tables(stage, 
 def test_a_collation_that_is_left_out_is_the_usual_one_and_the_mark_outlives_changes(stage, sql):
     database = DATABASE.resource(character_set="utf8mb4", collation="utf8mb4_bin")
     stage.play(replaced=[database])
-    usual = DATABASE.without(database, "collation")
+    usual = DATABASE.without(database, ["collation"])
     predicted = stage.play(replaced=[usual], check=True).of(database)
     assert predicted["reasons"] == ["collation returns to the default, was utf8mb4_bin"]
     assert stage.play(replaced=[usual]).of(database) == predicted
@@ -229,3 +240,80 @@ def test_the_certificate_must_be_from_the_authority_that_was_named(other, stage,
     assert "its certificate is not one that is trusted, or is for another host" in message
     assert other(tls="require", **strange).play(replaced=[database]).changed == [database["path"]]
     assert stage.play(replaced=[database]).changed == []
+
+
+def test_a_user_with_powers_over_the_server_is_not_taken_over_and_keeps_its_password(stage, sql):
+    user = {**USER.resource(), "adopt": True}
+    BED.make(stage.testbed, "MariaDbUser", user["spec"])
+    sql(f"GRANT RELOAD ON *.* TO {account(user)}")
+    for check in (True, False):
+        message = stage.play(replaced=[user], check=check).of(user)["message"]
+        assert message.startswith("It has privileges on the whole server, so it is not a user of an application")
+    assert BED.client(stage.testbed, user["spec"]["name"], "theirs") == (0, "1")
+    sql(f"REVOKE RELOAD ON *.* FROM {account(user)}")
+    assert stage.play(replaced=[user]).changed == [user["path"]]
+
+
+def test_a_way_to_sign_in_that_the_server_has_not_loaded_is_refused_in_the_preview_too(stage, sql):
+    new, old = USER.resource(authentication="ed25519"), USER.resource()
+    stage.play(replaced=[old])
+    wanted = [new, USER.changed(old, authentication="ed25519")]
+    sql("UNINSTALL SONAME 'auth_ed25519'")
+    try:
+        predicted, applied = (stage.play(replaced=wanted, check=check) for check in (True, False))
+    finally:
+        sql("INSTALL SONAME 'auth_ed25519'")
+    for one in wanted:
+        assert predicted.of(one) == applied.of(one)
+        assert applied.of(one)["message"].startswith("authentication: the server has not loaded ed25519")
+    assert stage.play(replaced=wanted).failed == []
+
+
+def test_a_network_is_written_with_its_mask_and_lets_in_from_it(stage):
+    user = USER.resource(host="127.0.0.0/255.255.255.0")
+    assert stage.play(replaced=[user]).changed == [user["path"]]
+    assert BED.client(stage.testbed, user["spec"]["name"], USER.example.secrets["password"]) == (0, "1")
+    assert stage.play(replaced=[user]).changed == []
+
+
+def told(before, after):
+    """What the plan says is risky about a change of a user; None: there is no document before."""
+    there = {path(USER, "one"): document(USER, before)} if before is not None else {}
+    plan, _ = planned(tree({**system(USER, {}), **there}, CATALOG), {path(USER, "one"): document(USER, after)})
+    return " ".join(plan.items[0].risks)
+
+
+def rights(*names):
+    return {"host": "10.1.2.3", "tls": "any", "privileges": [{"database": "orders", "privileges": [*names]}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({}, {"max_connections": 1}, "refused when they open more connections"),
+        ({"max_connections": 2}, {"max_connections": 1}, "refused when they open more connections"),
+        ({"max_connections": 10}, {}, ""),
+        (None, rights("SELECT"), ""),
+        (None, rights("ALL PRIVILEGES"), "may do everything in the database"),
+        (rights("SELECT"), rights("SELECT", "DROP"), "may delete tables and the database itself"),
+        (None, rights("SELECT") | {"host": "%"}, "from every host"),
+        (None, rights("SELECT") | {"host": "%.%"}, "from every host"),
+        (None, rights("SELECT") | {"host": "10.%"}, ""),
+        ({}, {"tls": "x509"}, "do not connect as it says are locked out"),
+    ],
+)
+def test_what_is_risky_is_told_in_the_plan(before, after, said):
+    risks = told(before, after)
+    assert said in risks if said else risks == ""
+
+
+@pytest.mark.parametrize("host", ["10.1.2.0/24", "10.1.2.0/8.8.8.8", "256.1.1.1", "10.1.2", "-x", "a b"])
+def test_the_form_refuses_hosts_from_which_nobody_could_come(host):
+    assert {problem.field for problem in CATALOG.kinds["MariaDbUser"].problems({"host": host}, lines={})} == {
+        "spec.host"
+    }
+
+
+@pytest.mark.parametrize("host", ["%", "10.%", "10.1.2.3", "10.0.0.0/255.0.0.0", "app1.internal", "2001:db8::1"])
+def test_the_form_takes_every_way_to_say_from_where(host):
+    assert [*CATALOG.kinds["MariaDbUser"].problems({"host": host}, lines={})] == []

@@ -7,6 +7,7 @@ sets it again nor the server's log can hold it. A user can hold no mark.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Any
 
 import ansible.module_utils
@@ -35,13 +36,25 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Spec,
     shown,
 )
+from ansible.module_utils.mergeyard.values import flag, known, number  # noqa: E402
 
 NAME = re.compile(r"(?!(?:root|mysql|mariadb|public)\Z)[a-z_][a-z0-9_]{0,79}")
-HOST = re.compile(r"%|[a-z0-9%](?:[a-z0-9.:%/-]{0,250}[a-z0-9%])?")
+BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+ADDRESS = rf"{BYTE}(?:\.{BYTE}){{3}}"
+NAMES = r"(?![0-9.]+\Z)[a-z0-9%](?:[a-z0-9.:%-]{0,250}[a-z0-9%])?"
+HOST = re.compile(rf"%|{ADDRESS}(?:/{ADDRESS})?|{NAMES}")
 OF_THE_SERVER = ("root", "mysql", "mariadb.sys", "PUBLIC")
 REQUIRE = {"none": "NONE", "any": "SSL", "x509": "X509"}
 BELOW = ("tables_priv", "columns_priv", "procs_priv")
 WRONG_PASSWORD = "the password on the system is not the one that is kept for it"
+
+
+def is_network(host: str) -> bool:
+    """Whether it is one that the server compares with: an address without bits beyond its mask."""
+    try:
+        return host.endswith(f"/{ip_network(host).netmask}")
+    except ValueError:
+        return False
 
 
 class ActionModule(MariaDbAction):  # type: ignore[misc]
@@ -68,6 +81,8 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
         """Everything that the server has of these users, or of all, with one query a table."""
         columns = self.rows("SHOW COLUMNS FROM mysql.db LIKE '%_priv'")
         self.every = frozenset(privilege_of(column["Field"]) for column in columns) - {"GRANT"}
+        plugins = self.rows("SELECT PLUGIN_NAME AS name FROM information_schema.PLUGINS WHERE PLUGIN_STATUS = 'ACTIVE'")
+        self.plugins = {row["name"] for row in plugins}
         where = "" if names is None else " WHERE User IN %s"
         accounts = [Account.of(row) for row in self.rows(f"SELECT * FROM mysql.global_priv{where}", names)]
         self.accounts = {(one.name, one.host): one for one in accounts if not one.stored.get("is_role")}
@@ -102,33 +117,45 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
         spec = resource.spec
-        name, host = (str(part) for part in resource.identity(self.IDENTITY))
-        if not NAME.fullmatch(name) or name == self.connection["user"]:
-            raise Refused(f"name: {shown(name)} cannot be the name of a user that is managed here.")
-        if not HOST.fullmatch(host):
-            raise Refused(f"host: {shown(host)} is not a host, address or network.")
-        for field, known in (("tls", REQUIRE), ("authentication", STORED)):
-            if spec[field] not in known:
-                raise Refused(f"{field}: {shown(spec[field])} is none of {', '.join(known)}.")
-        most = spec["max_connections"]
-        if not isinstance(most, int) or not 0 <= most <= 10_000:
-            raise Refused(f"max_connections: {shown(most)} is not a number of connections.")
+        name, host = self.may_be_ours(resource, found)
+        for field, options in (("tls", REQUIRE), ("authentication", STORED)):
+            if spec[field] not in options:
+                raise Refused(f"{field}: {shown(spec[field])} is none of {', '.join(options)}.")
+        if spec["authentication"] not in self.plugins:
+            raise Refused(
+                f"authentication: the server has not loaded {shown(spec['authentication'])}; take the other way."
+            )
         if not self.password(resource.path) and not self.check:
             raise Refused("The password of the user could not be read; see where its secret is kept.")
         return {
             "name": name,
             "host": host,
-            "login": spec["login"] is True,
+            "login": flag("login", spec["login"]),
             "privileges": listed(self.wanted(spec["privileges"]), self.every),
             "tls": spec["tls"],
-            "max_connections": most,
+            "max_connections": number("max_connections", spec["max_connections"], 0, 10_000),
             "authentication": spec["authentication"],
         }
+
+    def may_be_ours(self, resource: Resource, found: Found | None) -> tuple[str, str]:
+        """Name and host; raises Refused."""
+        name, host = (str(part) for part in resource.identity(self.IDENTITY))
+        if not NAME.fullmatch(name) or name == self.connection["user"]:
+            raise Refused(f"name: {shown(name)} cannot be the name of a user that is managed here.")
+        if not HOST.fullmatch(host) or ("/" in host and not is_network(host)):
+            raise Refused(f"host: {shown(host)} is not a host, address or network like 10.1.2.0/255.255.255.0.")
+        if found is not None and not resource.managed and self.accounts[name, host].stored.get("access"):
+            raise Refused(
+                "It has privileges on the whole server, so it is not a user of an application; choose another name, or "
+                "have them taken from it first."
+            )
+        return name, host
 
     def wanted(self, privileges: Any) -> dict[str, frozenset[str]]:
         """Database to privileges, ALL PRIVILEGES as each of them; raises Refused."""
         rights: dict[str, frozenset[str]] = {}
         for entry in privileges:
+            known("privileges", entry, ("database", "privileges"))
             database, names = str(entry["database"]), entry["privileges"]
             if not DATABASE_NAME.fullmatch(database):
                 raise Refused(f"privileges: {shown(database)} cannot be the name of a database.")
