@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.changes.trees import tree
 from tests.systems.catalogue import Kind, server_of
+from tests.systems.test_documents import CATALOG, document, path, planned, system
 
 pytestmark = [pytest.mark.systems]
 GROUP = Kind("openldap", "LdapGroup")
@@ -54,7 +56,7 @@ def test_the_description_is_the_users_own_and_what_others_wrote_beside_the_mark_
     found = attributes(stage, group)
     assert found["description"] == ["May release {{ 7 * 7 }} to production"]
     assert sorted(found["businessCategory"]) == [MARK + group["path"], "theirs"]
-    without = GROUP.without(group, "description")
+    without = GROUP.without(group, ["description"])
     assert stage.play(replaced=[without]).failed == []
     assert "description" not in attributes(stage, group)
     assert "theirs" in attributes(stage, group)["businessCategory"]
@@ -175,3 +177,28 @@ def test_a_certificate_must_be_from_the_authority_that_was_named(other, stage, t
     message = other(tls=tls, port=port, ca_directory=str(strange)).play(replaced=[group]).of(group)["message"]
     assert "its certificate is not one that is trusted, or is for another host" in message
     assert stage.read(group) is None
+
+
+def test_a_group_that_gives_us_our_own_rights_is_never_taken_over(stage):
+    group = {**GROUP.resource(), "adopt": True}
+    dn = BED.dn_of(group["spec"])
+    ldif(stage, f"dn: {dn}\nobjectClass: groupOfNames\nmember: CN=mergeyard, dc=example,dc=com\n", tool="ldapadd")
+    for check in (True, False):
+        message = stage.play(replaced=[group], check=check).of(group)["message"]
+        assert message.startswith("Mergeyard's own entry is a member of it")
+    assert len(attributes(stage, group)["member"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (None, ["anna"], "Everybody in the list gets what applications give"),
+        (["anna"], ["anna", "ben"], "Who is new in the list"),
+        (["anna", "ben"], ["anna"], "who left it loses that"),
+    ],
+)
+def test_what_is_risky_is_told_in_the_plan(before, after, said):
+    there = {path(GROUP, "one"): document(GROUP, {"members": before})} if before else {}
+    base = tree({**system(GROUP, {}), **there}, CATALOG)
+    plan, _ = planned(base, {path(GROUP, "one"): document(GROUP, {"members": after})})
+    assert said in " ".join(plan.items[0].risks)

@@ -115,6 +115,10 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         if found is not None and SORT.lower() not in map(str.lower, self.entries[name].values("objectClass")):
             sorts = ", ".join(sorted({*self.entries[name].values("objectClass")} - {"top"}))
             raise Refused(f"{self.entries[name].dn} is no {SORT} but a {sorts}; choose another name.")
+        if found is not None and not found.marker and self.holds_us(self.entries[name]):
+            raise Refused(
+                "Mergeyard's own entry is a member of it, so it may be what lets Mergeyard in; choose another name."
+            )
         spec: Spec = {"name": name}
         if description is not None:
             if not isinstance(description, str) or not description or not description.isprintable():
@@ -122,6 +126,9 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
             spec["description"] = description
         spec["members"] = self.known_members(resource.spec)
         return spec
+
+    def holds_us(self, entry: Entry) -> bool:
+        return normal(self.connection["bind_dn"]) in map(normal, entry.values("member"))
 
     def known_members(self, spec: Spec) -> list[str]:
         members = sorted({*self.members(spec)})
