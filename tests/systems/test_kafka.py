@@ -304,6 +304,32 @@ def test_who_mergeyard_signs_in_as_is_neither_listed_nor_taken_for_a_document(st
     outside.KINDS["KafkaAcl"].remove(stage.testbed, own[1]["spec"])
 
 
+def test_what_mergeyards_user_may_not_change_is_known_in_check_mode(stage, client, monkeypatch):
+    from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
+    there, new = ([kind.resource() for kind in (USER, TOPIC, ACL, QUOTA)] for _ in range(2))
+    stage.play(replaced=there)
+    outside.Users.set_password(stage.testbed, "weak", "weak", mechanism=2)
+    looks = [AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS]
+    on = [(ResourceType.BROKER, "kafka-cluster"), (ResourceType.TOPIC, "*")]
+    way = ResourcePatternType.LITERAL, "User:weak", "*"
+    outside.done(
+        client.create_acls([AclBinding(*each, *way, look, AclPermissionType.ALLOW) for each in on for look in looks])
+    )
+    monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, "sasl_username": "weak"})
+    monkeypatch.setattr(stage.testbed, "secrets", {"sasl_password": "weak"})
+    assert stage.play(replaced=there, check=True).failed == []
+    predicted, applied = stage.play(replaced=new, check=True), stage.play(replaced=new)
+    assert len(applied.failed) == len(new)
+    for resource in new:
+        assert applied.of(resource) == predicted.of(resource)
+        assert len(applied.of(resource)["message"]) < 90
+    predicted, applied = stage.play(deleted=there, check=True), stage.play(deleted=there)
+    assert len(applied.failed) == len(there)
+    for resource in there:
+        assert applied.of(resource) == predicted.of(resource)
+
+
 def test_a_wrong_password_of_the_system_is_said_at_once(stage, monkeypatch):
     monkeypatch.setattr(stage.testbed, "secrets", {"sasl_password": "wrong"})
     resources = [kind.resource() for kind in (USER, TOPIC, ACL, QUOTA)]

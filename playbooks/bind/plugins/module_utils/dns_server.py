@@ -179,11 +179,8 @@ class DnsServer:
     def send(self, message: dns.update.UpdateMessage, *, dry: bool = False) -> str:
         """Empty if the update was done, or would be (`dry`: a trial), else why not. It is done whole or not at all."""
         code = self.ask(message).rcode()
-        return (
-            ""
-            if code == (dns.rcode.YXRRSET if dry else dns.rcode.NOERROR)
-            else RCODES.get(code, dns.rcode.to_text(code))
-        )
+        done = dns.rcode.YXRRSET if dry else dns.rcode.NOERROR
+        return "" if code == done else RCODES.get(code, dns.rcode.to_text(code))
 
 
 def relative(name: dns.name.Name, zone: str) -> str:

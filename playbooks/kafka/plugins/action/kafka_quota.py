@@ -17,7 +17,7 @@ ansible.module_utils.__path__[:] = [
 ]
 
 from ansible.module_utils.kafka_broker import said  # noqa: E402
-from ansible.module_utils.kafka_cluster import BrokerAction, chunks, printable  # noqa: E402
+from ansible.module_utils.kafka_cluster import ALTER_CONFIGS, BrokerAction, chunks, printable  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Found,
     Identity,
@@ -75,6 +75,7 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
     KIND = "KafkaQuota"
     IDENTITY = ("user", "client_id")
     ASKS = (DescribeClientQuotasRequest, AlterClientQuotasRequest)
+    NEEDS = ALTER_CONFIGS
     WHAT = "quotas for clients as Apache Kafka has them"
 
     def everything(self) -> dict[Identity, dict[str, float]]:
@@ -106,7 +107,9 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
         wanted = {}
         for resource in resources:
             with contextlib.suppress(Refused, TypeError, ValueError, OverflowError):
-                wanted[resource.identity(self.IDENTITY)] = limits_of(resource.spec)
+                identity, limits = resource.identity(self.IDENTITY), limits_of(resource.spec)
+                if limits != self.existing.get(identity):
+                    wanted[identity] = limits
         refusals: dict[Identity, str] = {}
         for group in chunks([*wanted]):
             refusals |= self.altered({identity: wanted[identity] for identity in group}, dry=True)

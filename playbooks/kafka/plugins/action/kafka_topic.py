@@ -173,7 +173,31 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         found = self.found([str(resource.spec["name"]) for resource in resources])
         if self.may_try and self._task.args["state"] == "replaced":
             self.refusals = self.tried(resources, found)
+        elif self.may_try:
+            self.refusals = self.not_ours_to_delete([str(one.spec["name"]) for one in found.values()])
         return found
+
+    def not_ours_to_delete(self, names: list[str]) -> dict[str, str]:
+        """Name -> why the user that Mergeyard signs in as may not delete it."""
+        from confluent_kafka import TopicCollection
+
+        refusals = {}
+        for group in chunks(names):
+            asked = self.client.describe_topics(
+                TopicCollection(group), include_authorized_operations=True, request_timeout=SECONDS
+            )
+            for name, future in asked.items():
+                with contextlib.suppress(Exception):  # then it is tried
+                    allowed = future.result(SECONDS * 2).authorized_operations
+                    if allowed is not None and self.api.AclOperation.DELETE not in allowed:
+                        refusals[name] = "Kafka refused it: whom Mergeyard signs in as may not delete the topic."
+        return refusals
+
+    def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
+        super().pair(outcome, found, state)
+        refusal = self.refusals.get(str(outcome.resource.spec.get("name")))
+        if state == "deleted" and outcome.changed and refusal:
+            outcome.fail(refusal)
 
     def tried(self, resources: list[Resource], found: dict[Identity, Found]) -> dict[str, str]:
         """Name -> what Kafka would refuse. What is refused here already is not asked."""

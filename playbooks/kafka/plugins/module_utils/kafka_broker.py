@@ -17,14 +17,17 @@ from typing import Any
 import kafka.errors
 from ansible.module_utils.mergeyard.pairing import SystemDown  # type: ignore[import-not-found]
 from kafka.net.sasl import get_sasl_mechanism
+from kafka.protocol.admin import DescribeClusterRequest
 from kafka.protocol.metadata import ApiVersionsRequest
 from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
 CONNECT_SECONDS = 3
 ANSWER_SECONDS = 20
+NOT_AUTHORIZED = 31
 WRONG_CREDENTIALS = 58
 UNKNOWN_MECHANISM = 33
+UNKNOWN = {31}  # the one bit that is set where a broker does not say what is allowed
 
 logging.getLogger("kafka").addHandler(logging.NullHandler())
 logging.getLogger("kafka").propagate = False
@@ -42,6 +45,8 @@ def said(code: int, message: str | None) -> str:
     """What the broker answered, as a sentence; empty if it did as it was asked."""
     if not code:
         return ""
+    if code == NOT_AUTHORIZED:  # Apache Kafka's own text is a look into its memory
+        return "Kafka refused it: whom Mergeyard signs in as may not change that on the cluster."
     text = message or kafka.errors.for_code(code).description or kafka.errors.for_code(code).__name__
     return f"Kafka refused it: {' '.join(text.split()).rstrip('.')}."
 
@@ -120,6 +125,14 @@ class Broker:
         """Whether the broker says that it can be asked these, each in the version that it has here."""
         versions = {one.api_key: one for one in self.ask(ApiVersionsRequest(version=0)).api_keys}
         return all(request.API_KEY in versions for request in requests)
+
+    def may(self, operation: int) -> bool:
+        """Whether who is signed in may do this (a number as of ACLs) on the cluster, as far as the broker says."""
+        if not self.offers((DescribeClusterRequest,)):
+            return True
+        answer = self.ask(DescribeClusterRequest(version=0, include_cluster_authorized_operations=True))
+        allowed = answer.authorized_operations
+        return bool(answer.error_code) or allowed in (None, UNKNOWN) or operation in allowed
 
     def close(self) -> None:
         self.socket.close()

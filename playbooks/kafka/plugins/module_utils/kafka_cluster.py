@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from ansible.module_utils.kafka_broker import (  # type: ignore[import-not-found]
+    NOT_AUTHORIZED,
     Broker,
     NotSignedIn,
     OtherMechanisms,
+    said,
 )
 from ansible.module_utils.mergeyard.action import ResourceAction  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-found]
@@ -28,6 +30,7 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
 Thing = TypeVar("Thing")
 
 CHUNK = 100
+ALTER, ALTER_CONFIGS = 7, 11  # what one may be allowed to do on the cluster
 SEEN_SECONDS = 5.0
 SEEN_SECONDS_EACH = 0.05
 
@@ -80,6 +83,7 @@ class BrokerAction(ResourceAction):  # type: ignore[misc]
     MARKED = False
     ASKS: ClassVar[tuple[Any, ...]]  # the requests that the broker must know
     WHAT: ClassVar[str]  # what the broker must have, for the sentence that says it has not
+    NEEDS: ClassVar[int] = ALTER  # what Mergeyard's user must be allowed on the cluster
 
     broker: Broker
 
@@ -106,6 +110,7 @@ class BrokerAction(ResourceAction):  # type: ignore[misc]
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         self.existing = self.all_there()
+        self.may_write = not self.check or self.broker.may(self.NEEDS)
         by_identity = {resource.identity(self.IDENTITY): resource for resource in resources}
         return {
             identity: self.found(identity, self.existing[identity], resource)
@@ -130,6 +135,13 @@ class BrokerAction(ResourceAction):  # type: ignore[misc]
             raise Refused(
                 f"{shown(identity[0])} is who Mergeyard itself signs in as on this system; choose another name."
             )
+
+    def settle(self, outcomes: list[Outcome], state: str) -> Iterator[Outcome]:
+        """In check mode too it is known what the user who is signed in may not change."""
+        for outcome in super().settle(outcomes, state):
+            if outcome.changed and not self.may_write:
+                outcome.fail(said(NOT_AUTHORIZED, None))
+            yield outcome
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         for group in chunks(outcomes):

@@ -103,9 +103,8 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
     def bring(self, outcome: Outcome) -> None:
         name, after = str(outcome.after["name"]), outcome.after
         before = {one["vhost"]: one for one in (outcome.before or {}).get("permissions", [])}
-        body = {
-            "tags": ",".join([*([] if after["role"] == "none" else [after["role"]]), MARKER + outcome.resource.path])
-        }
+        role = [] if after["role"] == "none" else [after["role"]]
+        body = {"tags": ",".join([*role, MARKER + outcome.resource.path])}
         if not outcome.before or WRONG_PASSWORD in outcome.reasons:
             salted = hashed(self.password(outcome.resource.path), os.urandom(4))
             body |= {"password_hash": base64.b64encode(salted).decode(), "hashing_algorithm": ALGORITHM}
