@@ -41,6 +41,7 @@ KIND_KEYS = (
     "spec",
     "secrets",
     "immutable",
+    "exclusive",
     "risky",
     "example",
 )
@@ -198,6 +199,7 @@ class _Folder:
             spec_schema=spec,
             secrets=file.secrets(),
             immutable=file.sentences("immutable", fields),
+            exclusive=file.sentences("exclusive", fields),
             risky=file.risks(fields),
             example=as_dict(file.value.get("example")),
             schema=schema,

@@ -18,7 +18,7 @@ from changes.plan import Operation, Plan, PlanItem
 from changes.references import cycles, missing_references, still_referenced
 from changes.schema import line_of
 from changes.secret_rules import document_secrets, system_secrets
-from changes.snapshot import SITE_FILE, Snapshot
+from changes.snapshot import SITE_FILE, Snapshot, claims
 from changes.violations import Change, Violation, at
 
 __all__ = ["CHECKS", "MIN_FOR_PERCENT", "Violation", "nobody_left", "run_checks"]
@@ -135,6 +135,19 @@ def identities(change: Change) -> Iterator[Violation]:
             message = f"{kind.title} {kind.shown_identity(before)!r} cannot become {shown!r} in place."
             fix = "Keep the name; or delete this document and add another one with the new name."
             yield at(document, field, "identity.changed", message, fix)
+
+
+def exclusive_values(change: Change) -> Iterator[Violation]:
+    """What a kind says may stand in one document of a system only, over all teams."""
+    for item, document in change.documents():
+        kind = change.catalog.kinds.get(document.address.kind)
+        for field, value, key in claims(document, change.catalog):
+            others = sorted(change.head.claimed.get(key, frozenset()) - {item.path})
+            if others and kind:
+                who = change.head.documents[others[0]].address
+                message = f"{value} on {document.address.system} is in {who} already. {kind.exclusive[field]}"
+                fix = "Take it out of one of the two."
+                yield at(document, f"spec.{field}", "exclusive.taken", message, fix)
 
 
 def immutable_fields(change: Change) -> Iterator[Violation]:
@@ -263,6 +276,7 @@ CHECKS = (
     missing_references,
     still_referenced,
     cycles,
+    exclusive_values,
     immutable_fields,
     limits,
     document_secrets,

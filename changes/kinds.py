@@ -59,6 +59,7 @@ class Kind:
     spec_schema: dict[str, Json]
     secrets: dict[str, SecretField]
     immutable: dict[str, str]
+    exclusive: dict[str, str]  # field -> why a value of it may stand in one document of a system only
     risky: tuple[Risk, ...]
     example: dict[str, Json]
     schema: Schema = field(repr=False, compare=False)
@@ -102,6 +103,17 @@ class Kind:
         if any(key not in filled and key in self.schema.may_default for key in self.identity):
             filled = self.schema.with_defaults(filled)
         return {key: filled.get(key, document.address.name) for key in self.identity}
+
+    def claims(self, spec: dict[str, Json]) -> tuple[tuple[str, Json], ...]:
+        """Field and value of everything that no other document of the system may have."""
+        filled = self.schema.with_defaults(spec) if self.exclusive else {}
+        values = {field: filled.get(field) for field in self.exclusive}
+        return tuple(
+            (field, each)
+            for field, value in values.items()
+            if value is not None
+            for each in (value if isinstance(value, list) else [value])
+        )
 
     def references(self, spec: dict[str, Json]) -> tuple[Reference, ...]:
         """The documents of the same system that a spec names."""

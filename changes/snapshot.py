@@ -4,12 +4,12 @@ Pure data, never changed in place: `with_changes` makes the next one at the cost
 come as (id, bytes). A file that cannot be read is kept as its problems, so nothing is lost silently.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 from changes.declarations import Policy, Site, System, Team, parse_policies, parse_site, parse_system, parse_team
-from changes.documents import Document, InvalidFile, Problem, parse_document
+from changes.documents import Document, InvalidFile, Json, Problem, canonical_json, parse_document
 from changes.kinds import Catalog, Reference
 
 SITE_FILE = "mergeyard.yml"
@@ -39,11 +39,12 @@ class Snapshot:
     by_identity: dict[IdentityKey, tuple[str, ...]]
     wanted: dict[IdentityKey, frozenset[str]]  # an identity -> documents whose reference names it
     depended: dict[str, frozenset[str]]  # a path -> documents whose depends_on names it
+    claimed: dict[IdentityKey, frozenset[str]]  # system, kind, field with value -> documents that claim it alone
     sizes: dict[str, int]  # a system -> how many documents it has
 
     @classmethod
     def empty(cls, catalog: Catalog) -> "Snapshot":
-        return cls(catalog, {}, {}, {}, {}, {}, None, {}, {}, {}, {}, {})
+        return cls(catalog, {}, {}, {}, {}, {}, None, {}, {}, {}, {}, {}, {})
 
     def with_changes(
         self,
@@ -130,6 +131,13 @@ def references(document: Document, catalog: Catalog) -> tuple[Reference, ...]:
     return kind.references(kind.with_defaults(document.spec)) if kind and kind.reference_places else ()
 
 
+def claims(document: Document, catalog: Catalog) -> Iterator[tuple[str, Json, IdentityKey]]:
+    """Field, value and key of everything that no other document of its kind and system may have."""
+    kind = catalog.kinds.get(document.address.kind)
+    for field, value in kind.claims(document.spec) if kind else ():
+        yield field, value, (document.address.system, kind.name if kind else "", canonical_json([field, value]))
+
+
 def wanted_key(document: Document, reference: Reference, catalog: Catalog) -> IdentityKey:
     return document.address.system, reference.kind, catalog.reference_identity(reference)
 
@@ -182,7 +190,7 @@ class _Draft:
         self.systems, self.teams = dict(base.systems), dict(base.teams)
         self.policies, self.problems = dict(base.policies_by_file), dict(base.problems)
         self.by_identity, self.wanted = dict(base.by_identity), dict(base.wanted)
-        self.depended, self.sizes = dict(base.depended), dict(base.sizes)
+        self.depended, self.claimed, self.sizes = dict(base.depended), dict(base.claimed), dict(base.sizes)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(
@@ -197,6 +205,7 @@ class _Draft:
             self.by_identity,
             self.wanted,
             self.depended,
+            self.claimed,
             self.sizes,
         )
 
@@ -246,6 +255,8 @@ class _Draft:
             _mark(self.wanted, wanted_key(document, reference, self.catalog), path, present)
         for address in document.depends_on:
             _mark(self.depended, address.path, path, present)
+        for _, _, claim in claims(document, self.catalog):
+            _mark(self.claimed, claim, path, present)
         size = self.sizes.pop(system, 0) + (1 if present else -1)
         if size:
             self.sizes[system] = size

@@ -130,6 +130,17 @@ def test_a_remote_identity_is_taken_over_all_teams():
     assert ids({queue("x"): spec(name="refunds"), REFUNDS: QUEUE}) == ["identity.taken", "identity.taken"]
 
 
+def test_what_is_exclusive_stands_in_one_document_of_a_system_over_all_teams():
+    base = tree({ORDERS: spec(tags=["red", "blue"])})
+    found = only({queue("x", team="shop"): spec(tags=["green", "blue"])}, base, "sam")
+    assert (found.id, found.field) == ("exclusive.taken", "spec.tags")
+    assert found.message.startswith("blue on queue-test is in payments/queue-test/Queue/orders already. A tag leads")
+    assert ids({queue("x", system="queue-prod"): spec(tags=["blue"])}, base) == []
+    assert ids({ORDERS: spec(tags=["red", "blue"], size=6)}, base) == []
+    assert ids({ORDERS: spec(tags=["red"]), queue("x"): spec(tags=["blue"])}, base) == []
+    assert ids({queue("x"): spec(tags=["new"]), queue("y"): spec(tags=["new"])}, base) == ["exclusive.taken"] * 2
+
+
 def test_a_document_keeps_its_remote_identity():
     found = only({ORDERS: spec(name="other")}, tree({BILLING: None}))
     assert found.id == "identity.changed"
@@ -425,7 +436,7 @@ def test_all_checks_run_and_are_told_in_the_order_of_the_plan():
 
 def test_an_empty_plan_has_nothing_against_it():
     assert run_checks(Plan(()), base=tree(), head=tree(), catalog=KINDS, requester="rita") == ()
-    assert len(CHECKS) == 12
+    assert len(CHECKS) == 13
 
 
 @settings(max_examples=100, deadline=None)

@@ -33,6 +33,7 @@ KIND_KEYS = {
     "spec",
     "secrets",
     "immutable",
+    "exclusive",
     "risky",
     "example",
 }
@@ -105,7 +106,7 @@ def walk(schema, place=""):
 @every_kind
 def test_a_kinds_file_is_complete_and_its_schema_valid(kind):
     assert {*kind.file} <= KIND_KEYS
-    assert {*KIND_KEYS} - {*kind.file} <= {"icon"}
+    assert {*KIND_KEYS} - {*kind.file} <= {"icon", "exclusive"}
     jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **kind.schema})
     assert kind.schema["additionalProperties"] is False
     assert set(kind.identity) <= {*kind.schema["properties"]}

@@ -208,6 +208,9 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         except SystemDown as down:
             yield from self.all_failed(outcomes, str(down))
             return
+        except Exception as error:
+            yield from self.all_failed(outcomes, self.broken(error))
+            return
         to_write: list[Outcome] = []
         for outcome in outcomes:
             self.pair(outcome, found.get(outcome.resource.identity(self.IDENTITY)), state)
@@ -218,6 +221,12 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         if to_write:
             self.announce(to_write)
             yield from self.written(to_write)
+
+    def broken(self, error: Exception) -> str:
+        """A mistake of the module's, as a sentence; where it was stands in the output."""
+        Display().display(traceback.format_exc())
+        why = f"{type(error).__name__}: {shown(str(error))}"
+        return f"The {self.KIND} module stopped here by a mistake of its own ({why})."
 
     def announce(self, outcomes: list[Outcome]) -> None:
         """What is about to come into being is ours, even if nobody hears how this ends."""
@@ -243,9 +252,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         except SystemDown as down:
             cause = str(down)
         except Exception as error:  # what was written before it stands, and is told
-            Display().display(traceback.format_exc())
-            why = f"{type(error).__name__}: {shown(str(error))}"
-            cause = f"The {self.KIND} module stopped here by a mistake of its own ({why})."
+            cause = self.broken(error)
         yield from self.all_failed(list(open_ones.values()), cause)
 
 
