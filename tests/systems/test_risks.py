@@ -4,7 +4,7 @@ import pytest
 
 from tests.changes.trees import tree
 from tests.systems.catalogue import Kind
-from tests.systems.test_documents import CATALOG, document, path, planned, system
+from tests.systems.test_documents import ALL, CATALOG, document, path, planned, system
 
 RULE = {"sources": ["10.1.0.0/16"], "protocol": "tcp", "ports": ["443"], "action": "accept"}
 FILE = {"path": "/etc/orders/x", "content": "a", "mode": "0600"}
@@ -95,3 +95,10 @@ def test_the_plan_tells_what_may_hurt(kind, before, after, said):
     found = told(Kind(*kind.split("-")), before, after)
     assert len(found) == len(said), found
     assert all(expected in sentence for expected, sentence in zip(said, found, strict=True)), found
+
+
+def test_a_host_name_is_answered_by_one_site():
+    kind = next(kind for kind in ALL if kind.name == "ReverseProxySite")
+    files = {path(kind, "one"): document(kind, SITE), path(kind, "two", "shop"): document(kind, SITE)}
+    _, found = planned(tree(system(kind, {}), CATALOG), files)
+    assert found["exclusive.taken"].message.startswith("a.example.com on conformance is in")
