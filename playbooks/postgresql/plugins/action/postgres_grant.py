@@ -34,6 +34,7 @@ from ansible.module_utils.postgres_grants import (  # noqa: E402
     HELD,
     OBJECTS,
     TABLES,
+    Held,
     by_role,
     found_of,
     grant,
@@ -60,7 +61,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         self.roles = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
         self.roles |= {role for role, _ in self.told("roles")}
         self.objects: dict[str, dict[str, tuple[int, int]]] = {}
-        self.coming: dict[Identity, list[dict[str, str]]] = {}
+        self.holding: dict[Identity, Held] = {}
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -80,7 +81,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             held = by_role(cursor.execute(HELD).fetchall(), cursor.execute(COMING).fetchall())
             rows = cursor.execute(OBJECTS).fetchall()
         self.objects[database] = {row["schema"]: (row["tables"], row["sequences"]) for row in rows}
-        self.coming |= {(database, role): one.coming for role, one in held.items()}
+        self.holding |= {(database, role): one for role, one in held.items()}
         return {role: found_of(database, role, one, self.objects[database]) for role, one in held.items()}
 
     def connected(self, database: str) -> Any:
@@ -128,22 +129,18 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
                     yield outcome, self.settled(connection, outcome)
 
     def settled(self, connection: Any, outcome: Outcome) -> str:
-        """One transaction: nobody sees a moment without privileges, and a failure leaves what was there."""
-        database, role = str(outcome.resource.spec["database"]), str(outcome.resource.spec["role"])
-        owner = self.owners[database]
-        held: list[str] = outcome.before["schemas"] if outcome.before else []
-        on_database = {"database": sql.Identifier(database), "role": sql.Identifier(role)}
+        """One message and so one transaction: nobody is without privileges in between, and a failure leaves all."""
         try:
-            with connection.transaction():
-                for statement in revoke(role, owner, held, self.coming.get((database, role), [])):
-                    connection.execute(statement)
-                connection.execute(
-                    sql.SQL("REVOKE ALL ON DATABASE {database} FROM {role} CASCADE").format(**on_database)
-                )
-                if outcome.after is not None:
-                    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {database} TO {role}").format(**on_database))
-                    for statement in grant(outcome.after, owner):
-                        connection.execute(statement)
+            connection.execute(sql.SQL("; ").join(self.statements(outcome)), prepare=False)
         except (psycopg.Error, UnicodeEncodeError) as error:
             return str(refusal_of(error))
         return ""
+
+    def statements(self, outcome: Outcome) -> Iterator[sql.Composed]:
+        database, role = str(outcome.resource.spec["database"]), str(outcome.resource.spec["role"])
+        owner, held = self.owners[database], self.holding.get((database, role), Held())
+        yield from revoke(role, owner, held)
+        yield self.statement("REVOKE ALL ON DATABASE {database} FROM {role} CASCADE", database=database, role=role)
+        if outcome.after is not None:
+            yield self.statement("GRANT CONNECT ON DATABASE {database} TO {role}", database=database, role=role)
+            yield from grant(outcome.after, owner)

@@ -60,6 +60,19 @@ SELECT n.nspname AS schema, count(c.oid) FILTER (WHERE c.relkind <> 'S') AS tabl
 FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' GROUP BY 1
 """
+# How each sort of what a role holds in a schema is taken back.
+TABLES_BACK = "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role} CASCADE"  # with the columns of each
+COMING_BACK = "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON "
+TAKEN = {
+    "schema": "REVOKE ALL ON SCHEMA {schema} FROM {role} CASCADE",
+    "table": TABLES_BACK,
+    "column": TABLES_BACK,
+    "sequence": "REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {role} CASCADE",
+    "routine": "REVOKE ALL ON ALL ROUTINES IN SCHEMA {schema} FROM {role} CASCADE",
+    "new table": COMING_BACK + "TABLES FROM {role}",
+    "new sequence": COMING_BACK + "SEQUENCES FROM {role}",
+    "new routine": COMING_BACK + "FUNCTIONS FROM {role}",
+}
 
 
 @dataclass
@@ -133,21 +146,12 @@ def _holds(held: Held, schema: str, privileges: set[str], sort: str, count: int)
     return now == everywhere and set(held.at(f"new {sort}", schema)) == privileges
 
 
-def revoke(role: str, owner: str, schemas: list[str], coming: list[dict[str, str]]) -> Iterator[sql.Composed]:
-    """Whatever the role holds in these schemas and is given with what others make. With a table go its columns."""
+def revoke(role: str, owner: str, held: Held) -> Iterator[sql.Composed]:
+    """All that the role holds in schemas, and is given with what others make."""
     names = {"role": sql.Identifier(role), "owner": sql.Identifier(owner)}
-    for schema in schemas:
-        for text in (
-            "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role} CASCADE",
-            "REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {role} CASCADE",
-            "REVOKE ALL ON ALL ROUTINES IN SCHEMA {schema} FROM {role} CASCADE",
-            "REVOKE ALL ON SCHEMA {schema} FROM {role} CASCADE",
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON TABLES FROM {role}",
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON SEQUENCES FROM {role}",
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON FUNCTIONS FROM {role}",
-        ):
-            yield sql.SQL(text).format(schema=sql.Identifier(schema), **names)
-    for each in coming:
+    for text, schema in dict.fromkeys((TAKEN[sort], schema) for sort, schema in held.places if schema):
+        yield sql.SQL(text).format(schema=sql.Identifier(schema), **names)
+    for each in held.coming:
         where = sql.SQL(" IN SCHEMA {}").format(sql.Identifier(each["schema"])) if each["schema"] else sql.SQL("")
         yield sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {maker}{where} REVOKE ALL ON {sort} FROM {role}").format(
             maker=sql.Identifier(each["maker"]), where=where, sort=sql.SQL(each["sort"]), role=names["role"]
