@@ -17,7 +17,7 @@ from tests.bench.loops import LOOPS, Files
 from tests.systems.catalogue import PROVEN, start_of
 from tests.systems.conftest import Stage
 
-FEWER = {"PostgresDatabase": 100, "RabbitVhost": 100}  # each of these is a directory tree or processes of its own
+FEWER = {"PostgresDatabase": 100, "RabbitVhost": 100, "PostgresGrant": 300}  # heavy on the server itself
 COLD = ["--forks", "1"]  # any option: it makes the play have a process of its own
 HEAD = (
     "| kind | server | resources | play, s | bare loop, s | play / loop | play of one, s | second play, s |\n"

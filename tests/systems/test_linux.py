@@ -123,6 +123,19 @@ def test_a_user_who_may_use_sudo_works_as_root(stage, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="wants root and the Debian package sudo")
+def test_a_user_who_may_not_use_sudo_is_told_so_for_every_resource(stage, monkeypatch):
+    sudoers = Path(stage.testbed.extra["directory"], "ssh", "sudoers")
+    allowed = sudoers.read_text()
+    sudoers.write_text("")
+    try:
+        message = connected(stage, monkeypatch, user=SUDOER, become=True)
+    finally:
+        sudoers.write_text(allowed)
+    where = f"127.0.0.1 port {stage.testbed.connection['port']}"
+    assert message == f"The user {SUDOER} may not use sudo without a password on {where}."
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="wants root and the Debian package sudo")
 def test_the_same_user_without_sudo_changes_nothing(stage, monkeypatch):
     monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, "user": SUDOER, "become": False})
     file, job = FILE.resource(), JOB.resource()

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-found]
     Found,
     Identity,
@@ -24,6 +24,7 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
     shown,
 )
 from ansible.module_utils.mergeyard.reaching import (  # type: ignore[import-not-found]
+    NO_SUDO,
     remember,
     remembered,
     sentence,
@@ -275,7 +276,9 @@ class ModuleAction(ResourceAction):
         self._task.check_mode = check
         try:
             answer = self._execute_module(self._task.action, module_args=arguments, task_vars=self.task_vars)
-        except AnsibleConnectionFailure as failure:
+        except AnsibleError as failure:
+            if not isinstance(failure, AnsibleConnectionFailure) and not NO_SUDO.search(str(failure)):
+                raise
             why = sentence(str(failure), self.connection)
             remember(self.directory, why)
             raise SystemDown(why) from failure
@@ -299,6 +302,9 @@ class ModuleAction(ResourceAction):
             self.take_over(outcomes, self.module(state, config, check=self.check) if config else [])
         except SystemDown as down:
             yield from self.all_failed(outcomes, str(down))
+            return
+        except Exception as error:
+            yield from self.all_failed(outcomes, self.broken(error))
             return
         yield from outcomes
 

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 
+NO_SUDO = re.compile(r"(Missing|Incorrect) sudo password|sudo: .*(password|sudoers)")  # not a path with such a word
 CAUSE = re.compile(r"(?:port \d+|hostname [^:\s]+): ([^\r\n]+)")
 
 
@@ -22,7 +23,7 @@ def sentence(said: str, connection: Mapping[str, object]) -> str:
         )
     if "Permission denied" in said:
         return f"{host} does not let the user {connection.get('user')} in with the system's secret ssh_key."
-    if re.search(r"sudo|password", said):
+    if NO_SUDO.search(said):
         return f"The user {connection.get('user')} may not use sudo without a password on {host}."
     found = CAUSE.search(said)
     cause = found[1].strip().rstrip(".").lower() if found else "the connection was closed"
