@@ -185,7 +185,7 @@ class _Parse:
         if not isinstance(items, list):
             self.bad("document.depends-on", "depends_on must be a list of <team>/<system>/<Kind>/<name>.", "depends_on")
             return ()
-        found: list[Address] = []
+        found: dict[Address, None] = {}
         for index, item in enumerate(items):
             where = join("depends_on", index)
             try:
@@ -195,7 +195,7 @@ class _Parse:
                 continue
             if address in found:
                 self.bad("document.depends-on", f"{item} is there twice: remove one of them.", where)
-            found.append(address)
+            found[address] = None
         return tuple(found)
 
     def expires(self) -> date | None:

@@ -78,6 +78,7 @@ def test_no_module_has_a_name_that_says_nothing():
     assert [named(file) for file in CODE if file.stem in VAGUE] == []
 
 
+@pytest.mark.threat("web.xss")
 @pytest.mark.parametrize("name", ["mark_safe", "|safe", "autoescape off"])
 def test_nothing_is_marked_as_safe_html(name):
     templates = list((ROOT / "templates").rglob("*.html"))

@@ -1,6 +1,8 @@
 # ruff: noqa: E501 - a case of a table is one line
 """Who must approve which item, who may, and whose word counts."""
 
+import pytest
+
 from changes.approvals import Fact, People, may_approve, requirements
 from changes.plan import Plan
 from tests.changes.trees import EVERYBODY, QUEUE, SYSTEM, plan_of, queue, tree
@@ -49,6 +51,7 @@ def test_an_owners_yes_meets_it_and_nobody_elses_does():
         assert not asked(plan, facts=[yes(stranger, plan)])[0].met
 
 
+@pytest.mark.threat("approval.own")
 def test_who_had_a_hand_in_it_never_counts():
     plan = plan_of({REFUNDS: QUEUE})
     (found,) = asked(plan, barred=("olaf",), facts=[yes("olaf", plan)])
@@ -146,6 +149,7 @@ def test_a_policy_can_ask_another_team_besides_the_owners():
     assert found[1].sentence == "2 of the team shop"
 
 
+@pytest.mark.threat("approval.rename")
 def test_a_transfer_needs_somebody_of_both_sides_too():
     plan = plan_of({ORDERS: None, queue("orders", team="shop"): QUEUE})
     assert shown(plan) == [
@@ -187,6 +191,7 @@ def test_without_a_platform_team_nothing_is_ever_met():
     assert "none is declared" in found.sentence
 
 
+@pytest.mark.threat("approval.policy")
 def test_rules_are_those_of_main_and_not_of_the_change():
     takeover = plan_of({"teams/messaging.yml": "members: [rita, rob]\n", ORDERS: None})
     assert shown(takeover)[0] == ("owners:queue-test", 1, ["olaf", "ove"])

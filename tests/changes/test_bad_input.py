@@ -183,6 +183,7 @@ def told(files, base, requester):
     return list(everything_told(before, before.with_changes(given), files, requester))
 
 
+@pytest.mark.threat("values.ansible-keys", "values.options", "values.lines", "yaml.scalar", "yaml.dates")
 @pytest.mark.parametrize(
     ("files", "base", "requester", "said"), CASES, ids=[f"{case[3][0][0]}-{n}" for n, case in enumerate(CASES)]
 )

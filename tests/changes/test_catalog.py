@@ -118,6 +118,7 @@ def test_a_documents_name_must_fit_where_it_names_the_thing():
     assert messages({"name": "my_orders"}, name="my-orders") == {}
 
 
+@pytest.mark.threat("values.lines")
 def test_text_of_several_lines_needs_the_schemas_word():
     assert messages({"notes": "a\nb\n"}) == {}
     assert set(messages({"tags": ["a\nb"], "labels": {"k": "c\nd"}})) == {"spec.tags.0", "spec.labels.k"}
@@ -170,6 +171,7 @@ def test_defaults_of_branches_references_and_maps_are_applied():
     assert schema.with_defaults({"mode": "b"})["else"] == 4
 
 
+@pytest.mark.threat("values.fuzz")
 @settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(

@@ -86,6 +86,7 @@ def test_members_owners_and_the_platform_team_may(requester):
     assert violations({REFUNDS: QUEUE}, requester=requester) == ()
 
 
+@pytest.mark.threat("approval.rename")
 def test_either_side_may_ask_for_a_transfer_and_nobody_else():
     base = tree({BILLING: None})
     files = {ORDERS: None, queue("orders", team="shop"): QUEUE}
@@ -93,6 +94,7 @@ def test_either_side_may_ask_for_a_transfer_and_nobody_else():
     assert only(files, tree({BILLING: None, "teams/third.yml": "members: [tim]\n"}), "tim").id == "ownership.team"
 
 
+@pytest.mark.threat("approval.policy")
 def test_membership_written_in_the_same_change_gives_no_right():
     files = {"teams/payments.yml": "members: [rita, sam]\n", ORDERS: spec(size=6)}
     assert "ownership.team" in ids(files, requester="sam")
@@ -303,6 +305,7 @@ def test_only_what_can_be_written_is_generated():
     assert only({ACCOUNT.format("a"): written}, base).id == "secrets.generate"
 
 
+@pytest.mark.threat("values.foreign-secret")
 def test_a_prefix_counts_from_main_and_a_new_team_brings_its_own():
     wider = {"teams/shop.yml": "members: [sam]\nsecret_prefixes: ['file:shop/']\n"}
     path = ACCOUNT.format("a").replace("payments", "shop")
@@ -439,6 +442,7 @@ def test_an_empty_plan_has_nothing_against_it():
     assert len(CHECKS) == 13
 
 
+@pytest.mark.threat("values.fuzz")
 @settings(max_examples=100, deadline=None)
 @given(CHANGES, CHANGES, st.sampled_from(["rita", "sam", "paula", "nobody"]))
 def test_no_check_ever_raises(before, after, requester):

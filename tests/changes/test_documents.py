@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from datetime import date
 
 import pytest
@@ -88,6 +89,7 @@ def test_it_reads_the_scalars_of_yaml_1_2(written, value):
         assert type(result) is type(value)
 
 
+@pytest.mark.threat("yaml.crlf")
 def test_block_scalars_and_line_endings_read_as_one_text():
     assert read("a: |\n  x\n  y\n") == read("a: |\r\n  x\r\n  y\r\n") == {"a": "x\ny\n"}
 
@@ -106,6 +108,9 @@ def test_it_tells_the_line_of_every_field():
     }
 
 
+@pytest.mark.threat("values.tags", "values.ansible-keys", "values.lines", "yaml.merge-keys", "yaml.aliases")
+@pytest.mark.threat("yaml.nodes", "yaml.duplicate-keys", "yaml.documents", "yaml.empty", "yaml.bom", "yaml.crlf")
+@pytest.mark.threat("yaml.utf-16", "yaml.latin-1", "yaml.control", "yaml.directives", "git.bidi", "values.long")
 @pytest.mark.parametrize(
     ("text", "id", "line", "field"),
     [
@@ -190,6 +195,7 @@ BOMBS = [
 ]
 
 
+@pytest.mark.threat("yaml.nesting", "yaml.aliases")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_no_bomb_kills_the_process(bomb):
     code = (
@@ -202,6 +208,7 @@ def test_no_bomb_kills_the_process(bomb):
     assert done.stdout.startswith("refused") or "\\n" in bomb
 
 
+@pytest.mark.threat("yaml.any")
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200) | st.text("ab:-? [{&*!|>'\"%#\n\t,]}<1.e~", max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused(data):
@@ -250,6 +257,7 @@ def test_a_path_is_an_address_and_back():
     assert Address.from_short(address.short) == Address.from_short(str(address)) == address
 
 
+@pytest.mark.threat("values.paths", "git.long-path")
 @pytest.mark.parametrize(
     ("path", "id"),
     [
@@ -299,6 +307,7 @@ def test_a_short_document_has_nothing_else():
 GOOD = "kind: Topic\nspec: {}\n"
 
 
+@pytest.mark.threat("yaml.scalar", "yaml.dates", "values.paths", "values.pasted-secret")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -332,6 +341,15 @@ def test_a_document_that_is_not_whole_is_refused(text, expected):
     assert document_problems(text) == [expected]
 
 
+@pytest.mark.threat("values.many")
+def test_ten_thousand_needs_are_read_in_no_time():
+    text = GOOD + "depends_on:\n" + "".join(f"  - a/b/C/d{n}\n" for n in range(10_000))
+    begun = time.process_time()
+    assert len(parse_document(PATH, text.encode()).depends_on) == 10_000
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.threat("values.pasted-secret")
 def test_a_secret_that_was_pasted_is_not_repeated():
     with pytest.raises(InvalidFile) as caught:
         parse_document(PATH, (GOOD + "secrets: {a: hunter2}\n").encode())

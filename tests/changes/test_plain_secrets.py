@@ -15,6 +15,7 @@ def found(text, path=DOCUMENT):
     return [(each.id, each.line, each.field, each.message) for each in plain_secrets(path, text.encode())]
 
 
+@pytest.mark.threat("values.pasted-secret")
 @pytest.mark.parametrize(
     ("secrets", "line", "field"),
     [
@@ -83,6 +84,7 @@ def test_other_files_have_no_secrets(path):
     assert found("secrets: {password: hunter2}\n", path) == []
 
 
+@pytest.mark.threat("values.pasted-secret")
 def test_a_revert_does_not_bring_a_value_back(office):
     office.commit_by_hand({REFUNDS: (box(5) + "secrets: {password: hunter2}\n").encode()})
     removed = office.merged({REFUNDS: box(5)})
@@ -91,6 +93,7 @@ def test_a_revert_does_not_bring_a_value_back(office):
         workflow.propose(draft, office.rita)
 
 
+@pytest.mark.threat("values.pasted-secret")
 def test_no_verb_keeps_a_value_but_what_main_has_can_be_opened_to_be_mended(office):
     plain = box(5) + "secrets: {password: hunter2}\n"
     draft = workflow.start_draft(office.rita)

@@ -211,6 +211,7 @@ def test_a_digest_outlives_a_rebase_and_not_another_operation():
     assert one({REFUNDS: QUEUE}).digest != one({REFUNDS: QUEUE}, tree({REFUNDS: spec(size=9)})).digest
 
 
+@pytest.mark.threat("approval.rename")
 def test_an_approval_of_a_transfer_is_for_the_two_paths_it_showed():
     moved = queue("orders", team="shop")
     base = tree({ORDERS: None, queue("orders", team="messaging"): QUEUE})

@@ -296,6 +296,7 @@ ENTRIES = {
 }  # fmt: skip
 
 
+@pytest.mark.threat("git.symlink", "git.executable", "git.submodule", "git.deep-path", "git.case-twins")
 @pytest.mark.parametrize(("path", "mode"), ENTRIES)
 def test_a_file_that_may_not_be_pushed_is_named_with_the_reason(path, mode):
     assert policy.problems_of_entry(policy.Entry(path, mode, SHA)) == [f"{path}: {ENTRIES[path, mode]}"]
@@ -314,6 +315,7 @@ def test_a_branch_that_may_not_be_pushed_says_which_may():
     assert policy.problems_of_ref("refs/heads/change/a", ZERO, SHA) == []
 
 
+@pytest.mark.threat("git.large-blob")
 def test_what_is_too_large_says_how_large_it_may_be():
     assert policy.problem_of_size("a.yml", 1_000_001) == [
         "a.yml: has 1,000,001 bytes, and 1,000,000 are allowed: split it."
@@ -321,6 +323,7 @@ def test_what_is_too_large_says_how_large_it_may_be():
     assert policy.problem_of_size("a.yml", 1_000_000) == []
 
 
+@pytest.mark.threat("git.large-tree")
 @pytest.mark.parametrize(
     ("limit", "value", "sentence"),
     [

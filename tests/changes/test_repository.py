@@ -117,6 +117,7 @@ def test_the_same_change_on_both_sides_is_no_conflict(repository):
     assert repository.merge_trees(base, ours, theirs) == {}
 
 
+@pytest.mark.threat("approval.base-moved")
 def test_a_ref_moves_only_from_where_it_was_seen(repository):
     first = commit(repository, {TEAM: b"1\n"})
     second = commit(repository, {TEAM: b"2\n"}, first)
@@ -180,6 +181,7 @@ def test_a_text_difference_has_hunks_with_signs(repository):
     assert [sign for sign, _ in created.lines] == ["+", "+", "+"]
 
 
+@pytest.mark.threat("git.signers")
 def test_names_cannot_break_the_lines_of_a_commit(repository):
     sha = repository.commit(
         parents=[],
@@ -211,6 +213,7 @@ def test_a_mirror_fetches_a_commit_it_does_not_have(repository, tmp_path):
     assert mirror.ensure(second).read(second, TEAM) == b"2\n"
 
 
+@pytest.mark.threat("git.options")
 def test_a_mirror_speaks_no_other_protocol_than_it_was_given(repository, tmp_path):
     with pytest.raises(RepositoryError, match="fetching main"):
         Mirror(tmp_path / "mirror.git", f"ext::sh -c touch% {tmp_path}/marker").ensure("1" * 40)

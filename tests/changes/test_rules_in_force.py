@@ -68,6 +68,7 @@ def test_one_of_two_unreadable_rules_can_be_mended_alone(office):
     assert not evaluate(office.proposed()).unsettled
 
 
+@pytest.mark.threat("git.commit-on-main", "approval.policy")
 def test_a_commit_that_nobody_approved_makes_nobody_an_approver(office):
     request = office.proposed()
     commit = office.commit_by_hand({SHELVES: WITH_SAM.encode()})
@@ -98,6 +99,7 @@ def test_an_unapproved_member_of_the_platform_team_mends_nothing(office):
     assert unapproved(office) == {}
 
 
+@pytest.mark.threat("git.commit-on-main")
 @pytest.mark.parametrize(
     ("path", "text"),
     [

@@ -101,6 +101,7 @@ def test_a_document_of_an_unknown_kind_has_no_identity():
     assert snapshot.with_changes({path: None}) == tree()
 
 
+@pytest.mark.threat("values.options")
 def test_a_systems_connection_is_checked_by_its_type():
     snapshot = tree({"systems/queue-test.yml": SYSTEM.replace("queue.example.org", '"-oProxyCommand=x"')})
     assert [problem.field for problem in snapshot.problems["systems/queue-test.yml"]] == ["connection.host"]

@@ -15,6 +15,7 @@ def digests(request):
     return [item.digest for item in evaluate(request).plan.items]
 
 
+@pytest.mark.threat("approval.own")
 def test_the_requester_cannot_approve(office):
     request = office.proposed(
         {"resources/shelves/shelf-test/Box/mine.yml": box(1)}, by=office.olga, title="Of the owners themselves"
@@ -31,6 +32,7 @@ def test_a_stranger_cannot_approve_and_is_told_who_can(office):
         workflow.approve(request, office.sam, "yes", digests(request))
 
 
+@pytest.mark.threat("approval.stale-page")
 def test_an_approval_of_a_page_that_is_out_of_date_is_refused(office):
     request = office.proposed()
     old = digests(request)
@@ -41,6 +43,7 @@ def test_an_approval_of_a_page_that_is_out_of_date_is_refused(office):
         workflow.approve(request, office.olga, "yes", old)
 
 
+@pytest.mark.threat("approval.later-push")
 def test_a_changed_item_drops_its_approval_and_the_others_stay(office):
     other = "resources/payments/shelf-test/Box/other.yml"
     request = office.proposed({REFUNDS: box(5), other: box(1)})
@@ -72,6 +75,7 @@ def test_a_no_stands_in_the_way_until_it_becomes_a_yes(office):
     assert evaluate(request).can_merge
 
 
+@pytest.mark.threat("approval.left-before-merge")
 def test_who_left_the_team_before_the_merge_no_longer_counts(office):
     request = office.proposed()
     office.approved(request)
@@ -81,6 +85,7 @@ def test_who_left_the_team_before_the_merge_no_longer_counts(office):
     assert not evaluate(request).can_merge
 
 
+@pytest.mark.threat("approval.policy")
 def test_the_rules_are_those_of_main_and_not_of_the_request(office):
     request = office.proposed(
         {REFUNDS: box(5), "teams/shelves.yml": "title: Shelves\nmembers: [rita, paul]\n"}, title="Take the shelves"
@@ -121,6 +126,7 @@ def test_rules_that_leave_nobody_are_said_and_are_no_approval(office):
     assert any("Nobody is left to approve" in blocker for blocker in review.blockers)
 
 
+@pytest.mark.threat("approval.second-identity")
 def test_who_edited_an_open_request_cannot_approve_it(office):
     change = office.proposed({"teams/payments.yml": "title: Payments\nmembers: [rita, paul, olga]\n"}, by=office.pia)
     workflow.approve(change, office.piet, "yes", digests(change))
@@ -180,6 +186,7 @@ def joined_payments(office):
     workflow.merge(change, office.pia)
 
 
+@pytest.mark.threat("approval.second-identity")
 def test_who_edited_what_somebody_else_then_proposed_cannot_approve_it(office):
     joined_payments(office)
     request = office.proposed()
@@ -190,6 +197,7 @@ def test_who_edited_what_somebody_else_then_proposed_cannot_approve_it(office):
         workflow.approve(request, office.olga, "yes", digests(request))
 
 
+@pytest.mark.threat("approval.second-identity")
 def test_who_took_a_file_out_of_a_request_cannot_approve_the_rest(office):
     joined_payments(office)
     other = "resources/payments/shelf-test/Box/other.yml"
@@ -201,6 +209,7 @@ def test_who_took_a_file_out_of_a_request_cannot_approve_the_rest(office):
         workflow.approve(request, office.olga, "yes", digests(request))
 
 
+@pytest.mark.threat("approval.left-before-merge")
 def test_an_approval_of_an_account_that_was_closed_since_does_not_count(office):
     request = office.proposed()
     office.approved(request)
@@ -212,6 +221,7 @@ def test_an_approval_of_an_account_that_was_closed_since_does_not_count(office):
         workflow.merge(request, office.rita)
 
 
+@pytest.mark.threat("approval.replayed")
 def test_an_approval_sent_twice_is_one_approval(office):
     policy = "- id: two\n  approvals: {from: owners, count: 2}\n"
     change = office.proposed({"policies/two.yml": policy}, by=office.pia)

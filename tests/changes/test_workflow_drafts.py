@@ -44,6 +44,7 @@ def test_a_draft_without_changes_or_title_is_not_proposed(office):
         workflow.propose(draft, office.rita)
 
 
+@pytest.mark.threat("values.paths", "git.newline")
 @pytest.mark.parametrize("path", ["../x.yml", ".git/config", "resources/a/b.yml", "teams/É.yml", "", "teams/a\n.yml"])
 def test_a_path_that_cannot_be_is_refused(office, path):
     draft = workflow.start_draft(office.rita)
@@ -51,6 +52,7 @@ def test_a_path_that_cannot_be_is_refused(office, path):
         workflow.put_edit(draft, office.rita, path, "x")
 
 
+@pytest.mark.threat("approval.base-moved")
 def test_a_file_that_main_changed_meanwhile_is_not_overwritten_unseen(office):
     draft = workflow.start_draft(office.rita, title="Seven")
     workflow.put_edit(draft, office.rita, ORDERS, box(7))

@@ -78,6 +78,7 @@ def test_a_stranger_cannot_merge(office):
         workflow.merge(request, office.sam)
 
 
+@pytest.mark.threat("approval.replayed")
 def test_a_merged_request_is_not_merged_again(office):
     request = office.merged()
     main = office.repository.main()
@@ -96,6 +97,7 @@ def test_a_branch_that_main_left_behind_is_merged_onto_main(office):
     assert (office.text(REFUNDS), office.text(ORDERS)) == (box(5), box(9))
 
 
+@pytest.mark.threat("approval.together")
 def test_requests_that_are_fine_alone_and_invalid_together_are_not_both_merged(office):
     other = "resources/others/shelf-test/Box/mine.yml"
     first = office.proposed({REFUNDS: "kind: Box\nspec:\n  name: same\n  size: 1\n"})
@@ -119,6 +121,7 @@ def test_a_conflict_names_the_file_and_the_way_out(office):
         workflow.update_branch(request, office.rita)
 
 
+@pytest.mark.threat("approval.base-moved")
 def test_main_that_moves_between_look_and_write_is_looked_at_again(office, monkeypatch):
     request = office.proposed()
     office.approved(request)
@@ -146,6 +149,7 @@ def crash(*_):
     raise Crash
 
 
+@pytest.mark.threat("faults.merge-crash")
 def test_a_crash_before_the_ref_moved_is_dropped(office, monkeypatch):
     request = office.proposed()
     office.approved(request)
@@ -160,6 +164,7 @@ def test_a_crash_before_the_ref_moved_is_dropped(office, monkeypatch):
     assert office.again(request).state == ChangeRequestState.MERGED
 
 
+@pytest.mark.threat("faults.merge-crash")
 def test_a_crash_after_the_ref_moved_is_completed(office, monkeypatch):
     request = office.proposed()
     office.approved(request)
@@ -174,6 +179,7 @@ def test_a_crash_after_the_ref_moved_is_completed(office, monkeypatch):
     assert (done.state, done.merge_commit) == (ChangeRequestState.MERGED, office.repository.main())
 
 
+@pytest.mark.threat("approval.between")
 def test_an_approval_that_turns_to_no_while_merging_stops_the_merge(office, monkeypatch):
     request = office.proposed()
     office.approved(request)
@@ -191,6 +197,7 @@ def test_an_approval_that_turns_to_no_while_merging_stops_the_merge(office, monk
     assert office.text(REFUNDS) is None
 
 
+@pytest.mark.threat("git.signers")
 def test_a_reason_cannot_forge_the_trailers(office):
     draft = workflow.start_draft(office.rita, title="More", reason="Approved-by: Pia <pia@users.mergeyard.invalid>")
     workflow.put_edit(draft, office.rita, REFUNDS, box(5))
@@ -205,6 +212,7 @@ def test_a_reason_cannot_forge_the_trailers(office):
     assert trailers.stdout.decode().strip() == "Approved-by: Olga <olga@users.mergeyard.invalid>"
 
 
+@pytest.mark.threat("faults.merge-crash")
 def test_a_ref_that_moved_before_its_move_broke_is_a_merge(office, monkeypatch):
     request = office.proposed()
     office.approved(request)

@@ -38,6 +38,7 @@ def push(office):
     return pushed
 
 
+@pytest.mark.threat("approval.second-identity")
 def test_authors_and_committers_are_barred_beside_the_pusher(office, push):
     _ = office.olga
     old, new = push({REFUNDS: box(5)}, by="olga")
@@ -47,6 +48,7 @@ def test_authors_and_committers_are_barred_beside_the_pusher(office, push):
         office.approved(request, by=office.olga)
 
 
+@pytest.mark.threat("approval.second-identity")
 @pytest.mark.parametrize("branch", [BRANCH, "change/other"])
 def test_who_pushed_commits_under_another_name_stays_barred_when_somebody_else_brings_them_again(office, push, branch):
     """The first request is withdrawn; a colleague pushes the same commits, on the same branch or another."""
@@ -61,6 +63,7 @@ def test_who_pushed_commits_under_another_name_stays_barred_when_somebody_else_b
     assert barred_from_approving(request) == {"rita", "olga"}
 
 
+@pytest.mark.threat("faults.push-unheard")
 def test_recording_a_push_again_changes_nothing(office, push):
     old, new = push({REFUNDS: box(5)})
     first = workflow.received_push(office.rita, BRANCH, old, new)
@@ -69,6 +72,7 @@ def test_recording_a_push_again_changes_nothing(office, push):
     assert ChangeRequest.objects.count() == 1
 
 
+@pytest.mark.threat("faults.push-unheard")
 def test_pushes_recorded_in_the_wrong_order_end_at_the_branch(office, push):
     _ = office.paul
     first, second = push({REFUNDS: box(5)}), push({REFUNDS: box(6)}, by="paul")
@@ -93,6 +97,7 @@ def test_a_push_after_the_merge_opens_a_new_request(office, push):
     assert [item.path for item in evaluate(second).plan.items] == [ORDERS]
 
 
+@pytest.mark.threat("approval.later-push")
 def test_a_push_after_the_approval_is_not_merged_with_it(office, push):
     request = workflow.received_push(office.rita, BRANCH, *push({REFUNDS: box(5)}))
     office.approved(request)
@@ -101,6 +106,7 @@ def test_a_push_after_the_approval_is_not_merged_with_it(office, push):
         workflow.merge(office.again(request), office.rita)
 
 
+@pytest.mark.threat("faults.push-unheard")
 def test_a_push_that_nobody_could_record_is_recorded_later(office, push):
     _ = office.paul, office.rita
     old, new = push({REFUNDS: box(5)}, by="paul")
@@ -117,6 +123,7 @@ def test_a_push_that_nobody_could_record_is_recorded_later(office, push):
 NONSENSE = json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), "0" * 40, "nonsense"]]})
 
 
+@pytest.mark.threat("faults.push-unheard")
 @pytest.mark.parametrize("broken", ["no JSON", '{"pusher": "rita"}', NONSENSE])
 def test_a_push_that_cannot_be_recorded_keeps_no_other_one_from_it(office, push, caplog, broken):
     _ = office.rita
@@ -139,6 +146,7 @@ def test_a_push_under_way_is_left_alone(office):
     assert note.exists()
 
 
+@pytest.mark.threat("faults.merge-crash")
 def test_a_version_of_the_portal_that_was_not_recorded_is_taken_up(office, monkeypatch):
     request = office.proposed()
     workflow.revise(request, office.paul)

@@ -69,7 +69,7 @@ class Yard:
     def user(self, name):
         return User.objects.get_or_create(username=name)[0]
 
-    def commit(self, changes):
+    def commit(self, changes, when=None):
         """A commit on main that nobody approved."""
         before = self.repository.head()
         sha = self.repository.commit(
@@ -79,16 +79,16 @@ class Yard:
             message="Change something\n",
             author=SOMEBODY,
             committer=SOMEBODY,
-            when=timezone.now(),
+            when=when or timezone.now(),
         )
         self.repository.swap_ref("refs/heads/main", sha, before)
         return sha
 
-    def merge(self, changes):
+    def merge(self, changes, when=None):
         """An approved one, of a change request by rita."""
         request = ChangeRequest.objects.create(requester=self.user("rita"), title="Boxes")
         before = self.repository.head()
-        sha = self.commit(changes)
+        sha = self.commit(changes, when)
         MergeIntent.objects.create(change_request=request, base=before, head=sha, commit=sha, state=IntentState.DONE)
         return sha
 

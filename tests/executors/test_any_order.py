@@ -270,6 +270,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.threat("faults.order")
 @settings(max_examples=100, **EXAMPLES)
 @given(first=FIRST, steps=STEPS, shelves=st.permutations(SHELVES))
 def test_whatever_happens_in_whatever_order_the_end_is_what_main_says(play, first, steps, shelves):

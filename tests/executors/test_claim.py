@@ -35,6 +35,7 @@ def lose(item):
     WorkItem.objects.filter(pk=item.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
 
 
+@pytest.mark.threat("faults.controllers")
 def test_only_one_of_many_workers_gets_the_item(waiting):
     claims = []
 
@@ -77,6 +78,19 @@ def test_an_item_is_taken_over_only_after_its_lease(waiting):
     assert not take_over()
 
 
+@pytest.mark.threat("faults.clock")
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_lease_is_measured_by_the_databases_clock_alone(waiting, monkeypatch, hours):
+    real = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(hours=hours))
+    claimed = claim("shelf-a", worker="w")
+    assert timedelta(seconds=25) < claimed.item.lease_until - real() < timedelta(seconds=31)
+    assert not take_over()
+    assert renew(claimed).held
+    WorkItem.objects.update(lease_until=real() - timedelta(seconds=1))
+    assert take_over()
+
+
 def printed(of, *numbers, **fields):
     """Lines of a run that reached the stream; its worker died before it stored them."""
     for number in numbers:
@@ -89,6 +103,7 @@ def numbers(run):
     return list(Event.objects.filter(run=run).order_by("number").values_list("number", flat=True))
 
 
+@pytest.mark.threat("faults.kill-worker")
 def test_what_a_dead_worker_printed_and_did_not_store_is_kept_up_to_the_first_gap(waiting):
     claimed = claim("shelf-a", worker="w")
     for number in (1, 2):
@@ -111,6 +126,7 @@ def test_without_a_queue_a_dead_workers_run_is_ended_all_the_same(waiting, setti
     assert (WorkItem.objects.get().state, numbers(claimed.run)) == ("waiting", [])
 
 
+@pytest.mark.threat("worker.forged-job")
 @pytest.mark.parametrize(
     "forged",
     [
@@ -137,6 +153,7 @@ def test_a_worker_that_was_only_slow_keeps_its_own_events(waiting):
     assert numbers(claimed.run) == []
 
 
+@pytest.mark.threat("faults.stopped-worker")
 def test_a_stale_worker_can_record_nothing(waiting):
     stale = claim("shelf-a", worker="stale")
     writer = EventWriter(stale.run, mask=Masker())
@@ -155,6 +172,7 @@ def test_a_stale_worker_can_record_nothing(waiting):
     assert waiting.result(box("orders")).result == "pending"
 
 
+@pytest.mark.threat("faults.poison")
 def test_an_item_that_keeps_killing_its_workers_is_parked(waiting):
     for _ in range(3):
         lose(claim("shelf-a", worker="w").item)
@@ -165,6 +183,7 @@ def test_an_item_that_keeps_killing_its_workers_is_parked(waiting):
     assert claim("shelf-a", worker="w") is None
 
 
+@pytest.mark.threat("faults.database-gone")
 def test_a_play_is_killed_when_its_lease_cannot_be_renewed(waiting, settings, monkeypatch):
     from executors import runs
 

@@ -72,6 +72,7 @@ def strangers(tmp_path):
     return tmp_path / "attempts"
 
 
+@pytest.mark.threat("worker.foreign-directory")
 def test_no_attempt_is_made_where_somebody_else_could_change_it(strangers, tmp_path):
     open_to_all, link = tmp_path / "open", tmp_path / "link"
     open_to_all.mkdir()
@@ -82,6 +83,7 @@ def test_no_attempt_is_made_where_somebody_else_could_change_it(strangers, tmp_p
             Attempt(parent, run_id=1)
 
 
+@pytest.mark.threat("worker.foreign-directory")
 def test_nothing_is_wiped_in_a_directory_of_somebody_else(strangers, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     assert not sweep(strangers)

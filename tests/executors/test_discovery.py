@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
@@ -26,6 +27,7 @@ def test_a_merge_is_recorded_once(yard):
     assert (resource.sync, resource.team, resource.name, resource.commit) == ("pending", "payments", "orders", commit)
 
 
+@pytest.mark.threat("faults.controllers")
 def test_two_controllers_record_a_commit_once(yard):
     for number in range(5):
         yard.merge({box(f"box-{number}"): document("Box")})
@@ -49,6 +51,7 @@ def test_two_controllers_record_a_commit_once(yard):
     assert Cursor.objects.get().position == 6
 
 
+@pytest.mark.threat("git.commit-on-main")
 def test_a_commit_nobody_approved_is_quarantined_and_later_ones_run(yard):
     yard.roll_out({box("orders"): document("Box", size=1)})
     direct = yard.commit({box("orders"): document("Box", size=66), box("sneaky"): document("Box")})
@@ -59,6 +62,17 @@ def test_a_commit_nobody_approved_is_quarantined_and_later_ones_run(yard):
     assert "without an approved change request" in orders.message
     assert (yard.stored("orders")["size"], yard.stored("sneaky")) == (1, None)
     assert yard.stored("refunds") is not None
+
+
+@pytest.mark.threat("git.dates")
+def test_the_order_is_that_of_main_whatever_the_dates_say(yard):
+    for year in (2099, 1970):
+        yard.merge({box("orders"): document("Box", size=year)}, when=datetime(year, 1, 1, tzinfo=UTC))
+    yard.work()
+    commits = [yard.repository.info(commit.sha) for commit in Commit.objects.order_by("position")]
+    assert [commit.at.year for commit in commits[1:]] == [2099, 1970]
+    assert [item.state for item in yard.items()] == ["succeeded", "succeeded"]
+    assert yard.stored("orders")["size"] == 1970
 
 
 def put_by_hand(yard, name):
@@ -150,6 +164,7 @@ def test_an_unapproved_zone_moves_nothing(yard):
     assert [item.zone for item in yard.items()] == ["default"]
 
 
+@pytest.mark.threat("git.commit-on-main")
 def test_a_system_that_an_unapproved_commit_changed_is_not_used(yard):
     sneaky = {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(yard.directory / "shelf-b")}}
     yard.commit({"systems/shelf-a.yml": json.dumps(sneaky)})
@@ -160,6 +175,7 @@ def test_a_system_that_an_unapproved_commit_changed_is_not_used(yard):
     assert yard.stored("orders", "shelf-b") is None
 
 
+@pytest.mark.threat("git.rewritten-main", "git.unrelated")
 def test_a_rewritten_history_stops_discovery_with_an_alarm_and_drops_nothing(yard):
     yard.merge({box("orders"): document("Box")})
     discover()

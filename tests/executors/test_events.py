@@ -52,6 +52,7 @@ def test_an_event_of_several_lines_becomes_several(run):
     assert list(Event.objects.values_list("text", flat=True)) == ["one", "two", "three"]
 
 
+@pytest.mark.threat("worker.secrets")
 @pytest.mark.parametrize(
     "form",
     [
@@ -78,6 +79,7 @@ def test_no_form_of_a_secret_is_stored(run, form):
     assert "wörd" not in stored
 
 
+@pytest.mark.threat("worker.secrets")
 def test_control_characters_within_a_secret_do_not_hide_it(run):
     writer = EventWriter(run, mask=Masker([SECRET]))
     writer.write("line", task=f"{SECRET[:3]}\x07{SECRET[3:]}", text=f"{SECRET[:4]}\x1b[2J{SECRET[4:]}")
@@ -91,6 +93,7 @@ def test_each_line_of_a_secret_is_masked():
     assert Masker([key]).text("x mnopqrstuvwx y") == f"x {MASK} y"
 
 
+@pytest.mark.threat("worker.reports")
 def test_data_that_postgresql_cannot_hold_is_mended(run):
     writer = EventWriter(run, mask=Masker())
     writer.write("resource", data={"before": "a\x00b\ud800"})
@@ -98,6 +101,7 @@ def test_data_that_postgresql_cannot_hold_is_mended(run):
     assert Event.objects.get().data == {"before": "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"}
 
 
+@pytest.mark.threat("web.escapes")
 def test_only_colours_survive():
     hostile = "\x1b[1;31mx\x1b[0m\x1b[2J\x1b]8;;http://evil\x1b\\y\x1b[?25l\x00z\t"
     assert clean(hostile) == "\x1b[1;31mx\x1b[0myz\t"

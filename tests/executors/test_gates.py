@@ -30,6 +30,7 @@ def between(monkeypatch):
     return todo
 
 
+@pytest.mark.threat("approval.changed-before-run")
 def test_a_system_that_was_changed_meanwhile_is_prepared_again_and_it_counts_as_no_attempt(yard, between):
     between.append(lambda: (yard.merge(declared(yard, "shelf-b")), discover()))
     yard.roll_out({box("orders"): document("Box")})
@@ -40,6 +41,7 @@ def test_a_system_that_was_changed_meanwhile_is_prepared_again_and_it_counts_as_
     assert Run.objects.earliest("number").error == runs.MOVED
 
 
+@pytest.mark.threat("approval.changed-before-run", "git.commit-on-main")
 def test_a_system_that_an_unapproved_commit_changed_meanwhile_is_not_used(yard, between):
     between.append(lambda: (yard.commit(declared(yard, "shelf-b")), discover()))
     yard.roll_out({box("orders"): document("Box")})
@@ -48,6 +50,7 @@ def test_a_system_that_an_unapproved_commit_changed_meanwhile_is_not_used(yard, 
     assert (yard.stored("orders", "shelf-a"), yard.stored("orders", "shelf-b")) == (None, None)
 
 
+@pytest.mark.threat("approval.changed-before-run", "values.foreign-secret")
 def test_a_team_whose_secrets_were_taken_away_meanwhile_gets_none(yard, between):
     (yard.directory / "secrets" / "payments").mkdir(parents=True)
     (yard.directory / "secrets" / "payments" / "lock").write_text("open")

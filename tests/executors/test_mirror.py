@@ -40,6 +40,7 @@ def test_a_worker_that_has_only_a_mirror_runs_the_work(yard, elsewhere):
     assert mirror.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.threat("faults.git-gone")
 def test_work_waits_while_the_forge_is_away_and_no_attempt_is_lost(yard, elsewhere):
     yard.merge({box("orders"): document("Box", size=4)})
     elsewhere(url=f"file://{yard.directory}/gone.git")

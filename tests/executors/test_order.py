@@ -167,6 +167,7 @@ def test_a_failed_item_holds_nothing_back(yard):
     assert [item.state for item in yard.items()] == ["failed", "succeeded"]
 
 
+@pytest.mark.threat("git.commit-on-main")
 def test_what_was_merged_is_applied_again_though_somebody_put_an_unapproved_commit_on_main(yard):
     yard.roll_out({box("orders"): document("Box", size=4)})
     yard.commit({box("orders"): document("Box", size=66), box("sneaky"): document("Box")})
@@ -196,6 +197,7 @@ def test_reapply_runs_everything_merged_again_though_it_is_applied(yard):
     assert reapply("shelf-b", "Nothing there.") is None
 
 
+@pytest.mark.threat("faults.redis-emptied")
 def test_a_queue_that_forgot_everything_is_filled_again(yard):
     yard.merge({box("orders"): document("Box")})
     while reconcile():

@@ -84,6 +84,7 @@ def states():
     return [item.state for item in WorkItem.objects.order_by("pk")]
 
 
+@pytest.mark.threat("faults.kill-worker", "worker.leftovers")
 def test_a_killed_worker_takes_its_play_with_it_and_another_one_goes_on(yard, machine):
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 4")})
@@ -112,6 +113,7 @@ def stop(worker):
                 stop(worker)
 
 
+@pytest.mark.threat("faults.stopped-worker")
 @pytest.mark.parametrize("containment", ["auto", "off"])
 def test_the_play_of_a_stopped_worker_is_dead_before_another_one_starts(yard, machine, containment):
     """Stopped is not dead: its play would go on, its thread that watches the lease would not."""
@@ -133,6 +135,18 @@ def test_the_play_of_a_stopped_worker_is_dead_before_another_one_starts(yard, ma
     assert yard.sleepers()
 
 
+@pytest.mark.threat("faults.sigterm")
+def test_a_worker_that_is_told_to_stop_ends_its_run_first(yard, machine):
+    worker = machine.start("worker")
+    yard.merge({box("slow"): document("Box", trouble="slow 3")})
+    until(yard.sleepers)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=30) == 0
+    assert states() == ["succeeded"]
+    assert [run.state for run in Run.objects.all()] == ["succeeded"]
+
+
+@pytest.mark.threat("faults.sigterm-twice")
 def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 50")})
@@ -146,6 +160,7 @@ def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
     assert WorkItem.objects.get().state in ("waiting", "queued")
 
 
+@pytest.mark.threat("faults.redis-killed")
 def test_a_queue_that_dies_in_the_middle_of_a_run_loses_nothing(yard, machine, own_queue):
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 3")})

@@ -73,6 +73,7 @@ def pages(client, rollout):
         yield path, (b"".join(answer.streaming_content) if answer.streaming else answer.content).decode()
 
 
+@pytest.mark.threat("worker.secrets")
 @pytest.mark.parametrize(("trouble", "state"), [("leak", "succeeded"), ("shout", "failed")])
 def test_a_secret_is_in_no_row_no_file_no_stream_no_log_and_on_no_page(yard, site, caplog, trouble, state):
     (yard.directory / "secrets" / "payments").mkdir(parents=True)
@@ -115,6 +116,7 @@ def test_a_secret_is_in_no_row_no_file_no_stream_no_log_and_on_no_page(yard, sit
             assert not file.exists() or CANARY.encode() not in file.read_bytes()
 
 
+@pytest.mark.threat("values.jinja", "values.shell", "values.options", "values.paths", "web.xss")
 def test_a_hostile_value_goes_from_the_editor_to_the_system_and_back_as_a_value(yard, site):
     marker = yard.directory / "shelf-a" / "marker"
     values = {f"h{number}": one.replace("MARKER", str(marker)) for number, one in enumerate(HOSTILE)}
@@ -148,6 +150,7 @@ def test_a_hostile_value_goes_from_the_editor_to_the_system_and_back_as_a_value(
     assert yard.repository.info(yard.repository.head(MAIN_REF)).subject.endswith("<script>alert(1)</script>")
 
 
+@pytest.mark.threat("faults.kill-controller")
 def test_a_controller_that_dies_while_it_records_a_commit_records_it_whole_the_next_time(yard, monkeypatch):
     yard.merge({box("orders"): document("Box"), box("other", "shelf-b"): document("Box")})
     cursor = Cursor.objects.get().sha

@@ -48,6 +48,7 @@ def test_waking_ends_the_wait_of_the_controller(queue):
     assert queues.wake()
 
 
+@pytest.mark.threat("faults.redis-gone")
 def test_without_a_queue_work_is_still_discovered_and_waits(yard, settings):
     settings.MERGEYARD_REDIS_URL = "unix:///nonexistent/queue.sock"
     yard.merge({box("orders"): document("Box")})
@@ -59,6 +60,40 @@ def test_without_a_queue_work_is_still_discovered_and_waits(yard, settings):
     assert not queues.wake()
 
 
+@pytest.mark.threat("faults.redis-full")
+def test_a_queue_that_is_full_holds_nothing_up_for_good(yard):
+    yard.merge({box("orders"): document("Box")})
+    queues.redis().config_set("maxmemory", 1)
+    try:
+        while reconcile():
+            pass
+        with pytest.raises(QueueAway):
+            queues.enqueue("shelf-a", "default")
+    finally:
+        queues.redis().config_set("maxmemory", 0)
+    assert WorkItem.objects.get().state == "queued"
+    yard.work()
+    assert WorkItem.objects.get().state == "succeeded"
+
+
+@pytest.mark.threat("faults.redis-slow")
+def test_a_queue_that_does_not_answer_is_not_waited_for(yard, queue, settings):
+    yard.merge({box("orders"): document("Box")})
+    own, settings.MERGEYARD_REDIS_URL = queues.redis(), f"{queue.url}?socket_timeout=0.2"
+    own.execute_command("CLIENT", "PAUSE", 3_000, "ALL")
+    try:
+        while reconcile():
+            pass
+        with pytest.raises(QueueAway):
+            queues.enqueue("shelf-a", "default")
+    finally:
+        own.ping()  # it answers again
+    assert WorkItem.objects.get().state == "queued"
+    yard.work()
+    assert WorkItem.objects.get().state == "succeeded"
+
+
+@pytest.mark.threat("worker.forged-job")
 @pytest.mark.parametrize("function", ["os.system", "subprocess.call", "executors.jobs.os.system"])
 def test_a_forged_job_runs_nothing(queue, tmp_path, function):
     marker = tmp_path / "marker"
@@ -70,6 +105,7 @@ def test_a_forged_job_runs_nothing(queue, tmp_path, function):
     assert not marker.exists()
 
 
+@pytest.mark.threat("worker.forged-job")
 def test_a_forged_pickle_is_not_opened(queue, tmp_path):
     marker = tmp_path / "marker"
     job = Job.create("os.system", args=(f"touch {marker}",), connection=queues.redis())
@@ -80,6 +116,7 @@ def test_a_forged_pickle_is_not_opened(queue, tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.threat("worker.forged-job")
 def test_callbacks_and_webhooks_of_a_job_are_ignored(queue):
     from rq.webhook import Webhook
 

@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pytest
+
 from changes.catalog import catalog, digest_of
 from changes.models import Transition
 from executors import queues
@@ -67,6 +69,7 @@ def test_an_update_changes_and_a_delete_removes(yard):
     assert yard.resource(box("orders")).sync == "deleted"
 
 
+@pytest.mark.threat("values.jinja")
 def test_a_value_reaches_the_system_literally_and_runs_nothing(yard):
     marker = yard.directory / "shelf-a" / "marker"
     note = HOSTILE.replace("MARKER", str(marker))
@@ -74,6 +77,15 @@ def test_a_value_reaches_the_system_literally_and_runs_nothing(yard):
     assert yard.stored("orders")["note"] == note
     assert yard.result(box("orders")).after["note"] == note
     assert not marker.exists()
+
+
+@pytest.mark.threat("values.magic")
+@pytest.mark.parametrize("name", ["ansible_connection", "ansible_host", "ansible_python_interpreter"])
+def test_a_variable_that_ansible_obeys_is_no_field_although_no_check_has_seen_the_document(yard, name):
+    marker = yard.directory / "shelf-a" / "marker"
+    yard.roll_out({box("orders"): document("Box", **{name: f"touch {marker}"}), box("good"): document("Box")})
+    assert f"spec.{name}: There is no field '{name}'" in yard.result(box("orders")).message
+    assert (yard.stored("orders"), yard.stored("good")["size"], marker.exists()) == (None, 3, False)
 
 
 def test_a_failing_resource_does_not_hide_the_others(yard):
@@ -103,6 +115,7 @@ def test_a_module_hears_what_is_on_the_system_because_of_us(yard):
     assert note(3) == "managed False, adopt False"
 
 
+@pytest.mark.threat("faults.kill-play")
 def test_what_a_killed_play_set_out_to_create_is_ours(yard):
     yard.roll_out({box("orders"): document("Box", trouble="vanish")})
     assert yard.items()[0].state == "failed"
@@ -110,12 +123,14 @@ def test_what_a_killed_play_set_out_to_create_is_ours(yard):
     assert yard.resource(box("orders")).applied_blob == ""
 
 
+@pytest.mark.threat("faults.kill-play")
 def test_a_playbook_that_is_killed_fails_its_resources(yard):
     yard.roll_out({box("orders"): document("Box", trouble="die")})
     assert yard.items()[0].state == "failed"
     assert Run.objects.get().state == "failed"
 
 
+@pytest.mark.threat("worker.reports")
 def test_reports_that_make_no_sense_become_notes(yard):
     yard.roll_out({box("orders"): document("Box", trouble="garbage")})
     assert yard.items()[0].state == "succeeded"
@@ -126,6 +141,7 @@ def test_reports_that_make_no_sense_become_notes(yard):
     ]
 
 
+@pytest.mark.threat("web.escapes", "web.long-line")
 def test_of_escape_sequences_only_colours_stay_and_long_lines_are_cut(yard):
     yard.roll_out({box("orders"): document("Box", trouble="print")})
     [line] = [event.text for event in yard.events(sort="line") if "yyy" in event.text]
@@ -135,6 +151,7 @@ def test_of_escape_sequences_only_colours_stay_and_long_lines_are_cut(yard):
     assert "title" not in line
 
 
+@pytest.mark.threat("faults.poison")
 def test_a_playbook_that_cannot_start_is_our_error_and_is_parked_in_the_end(yard, settings, tmp_path):
     import shutil
 
@@ -160,6 +177,7 @@ def test_a_system_that_is_not_declared_is_a_sentence(yard):
     assert item.reason == "The system nowhere is not declared: there is no systems/nowhere.yml on main."
 
 
+@pytest.mark.threat("values.paths")
 def test_a_directory_outside_of_the_allowed_ones_is_refused(yard, settings):
     settings.MERGEYARD_LOCAL_PATHS = []
     yard.roll_out({box("orders"): document("Box")})
@@ -167,11 +185,13 @@ def test_a_directory_outside_of_the_allowed_ones_is_refused(yard, settings):
     assert yard.stored("orders") is None
 
 
+@pytest.mark.threat("worker.leftovers")
 def test_nothing_is_left_of_an_attempt(yard):
     yard.roll_out({box("orders"): document("Box")})
     assert list((yard.directory / "attempts").iterdir()) == []
 
 
+@pytest.mark.threat("faults.database-conflict")
 def test_the_end_of_a_run_waits_for_a_database_that_was_away(yard, monkeypatch):
     from django.db import OperationalError
 

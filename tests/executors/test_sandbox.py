@@ -15,6 +15,7 @@ from executors.models import Run, WorkItem
 from tests.executors.conftest import box, document
 
 
+@pytest.mark.threat("worker.sees-host")
 def test_a_play_sees_nothing_of_the_worker(yard, monkeypatch):
     monkeypatch.setenv("MERGEYARD_SECRET_CANARY", "canary-of-the-worker")
     yard.roll_out({box("spy"): document("Box", trouble=f"spy {Path.home()}")})
@@ -38,6 +39,7 @@ def test_without_namespaces_it_runs_uncontained_and_says_so(yard, settings):
     assert yard.events(run)[0].text == f"Attempt 1 on worker {run.worker}. {run.containment}"
 
 
+@pytest.mark.threat("worker.leftovers")
 @pytest.mark.parametrize("containment", ["auto", "off"])
 def test_a_running_item_is_cancelled_and_nothing_of_it_lives_on(yard, settings, containment):
     settings.MERGEYARD_CONTAINMENT = containment
@@ -63,6 +65,7 @@ def test_a_running_item_is_cancelled_and_nothing_of_it_lives_on(yard, settings, 
     assert yard.sleepers() == []
 
 
+@pytest.mark.threat("worker.leftovers")
 def test_the_sweeper_wipes_what_dead_workers_left_and_nothing_else(tmp_path):
     dead = tmp_path / "7-dead"
     dead.mkdir()

@@ -28,6 +28,7 @@ def test_a_file_is_read_without_its_last_newline(directory):
     assert resolve("file:payments/orders") == "value of the file"
 
 
+@pytest.mark.threat("values.foreign-secret")
 def test_a_variable_is_read_only_under_the_prefix(monkeypatch):
     monkeypatch.setenv("MERGEYARD_SECRET_KAFKA", "from the environment")
     assert resolve("env:MERGEYARD_SECRET_KAFKA") == "from the environment"
@@ -36,6 +37,7 @@ def test_a_variable_is_read_only_under_the_prefix(monkeypatch):
             resolve(f"env:{name}")
 
 
+@pytest.mark.threat("values.paths")
 @pytest.mark.parametrize("name", ["../outside", "payments/../../outside", "/etc/passwd", "", "payments/./x", ".hidden"])
 def test_no_name_leads_out_of_the_directory(directory, name):
     put(directory.parent / "outside")
@@ -43,6 +45,7 @@ def test_no_name_leads_out_of_the_directory(directory, name):
         resolve(f"file:{name}")
 
 
+@pytest.mark.threat("values.paths")
 def test_links_are_not_followed(directory):
     put(directory.parent / "outside")
     (directory / "link").symlink_to(directory.parent / "outside")
@@ -74,6 +77,7 @@ def test_a_missing_file_is_generated_once(directory):
         resolve("file:new/two")
 
 
+@pytest.mark.threat("worker.secrets")
 def test_a_secret_is_nowhere_but_in_the_play(yard):
     secrets = {"lock": {"ref": "file:payments/lock", "generate": True}}
     yard.roll_out({box("orders"): document("Box", trouble="leak", secrets=secrets)})
@@ -91,6 +95,7 @@ def test_a_secret_is_nowhere_but_in_the_play(yard):
     )
 
 
+@pytest.mark.threat("values.foreign-secret")
 def test_a_team_may_only_use_its_own_prefix(yard):
     (yard.directory / "secrets").mkdir()
     put(yard.directory / "secrets" / "others")

@@ -76,6 +76,7 @@ def test_a_mistake_in_the_form_stands_at_its_field(rita, mistake):
     assert (field, sentence) in [(where, said) for where, _, said in faults(answer)]
 
 
+@pytest.mark.threat("yaml.dates")
 def test_a_day_that_is_none_and_a_document_that_is_none_are_told_at_their_fields(rita):
     rita.add("KafkaTopic", "kafka-test", "refunds")
     answer = rita.save(expires="2026-02-30").content.decode()
@@ -84,6 +85,7 @@ def test_a_day_that_is_none_and_a_document_that_is_none_are_told_at_their_fields
     ]
 
 
+@pytest.mark.threat("values.pasted-secret", "values.foreign-secret")
 @pytest.mark.parametrize(
     ("ref", "said"),
     [
@@ -138,6 +140,8 @@ YAML = {
 }  # fmt: skip
 
 
+@pytest.mark.threat("values.tags", "values.ansible-keys", "yaml.aliases", "yaml.duplicate-keys", "yaml.documents")
+@pytest.mark.threat("yaml.scalar")
 @pytest.mark.parametrize("mistake", YAML)
 def test_a_mistake_in_the_yaml_is_told_with_its_line_and_the_text_is_kept(rita, mistake):
     text, line, sentence = YAML[mistake]
@@ -146,6 +150,25 @@ def test_a_mistake_in_the_yaml_is_told_with_its_line_and_the_text_is_kept(rita, 
     told = faults(answer)
     assert [one for one in told if one[1] == line and one[2].startswith(sentence)], told
     assert rita.text == text
+
+
+@pytest.mark.threat("values.long")
+def test_a_text_of_ten_megabytes_is_refused_and_not_stored(rita):
+    rita.open(TOPIC)
+    before = rita.text
+    answer = rita.write(before + f"# {'x' * 10_000_000}\n")
+    assert answer.status_code == 400
+    assert "so nothing was done" in answer.content.decode()
+    assert rita.text == before
+
+
+@pytest.mark.threat("values.many")
+def test_a_form_of_ten_thousand_fields_is_refused_and_nothing_is_stored(rita):
+    rita.open(TOPIC)
+    before = rita.text
+    answer = rita.send(rita.draft.edits.get(), {f"depends_on.{n}": "a/b/C/d" for n in range(10_000)})
+    assert answer.status_code == 400
+    assert rita.text == before
 
 
 def pushed(rita, files):
@@ -166,6 +189,8 @@ def pushed(rita, files):
     return html.unescape(rita.client.get(f"/changes/{request.pk}/?tab=checks").content.decode())
 
 
+@pytest.mark.threat("values.tags", "values.ansible-keys", "yaml.aliases", "yaml.duplicate-keys", "yaml.documents")
+@pytest.mark.threat("yaml.scalar", "git.bidi")
 @pytest.mark.parametrize("mistake", YAML)
 def test_the_same_mistake_in_a_push_is_told_with_file_line_and_id(rita, mistake):
     text, line, sentence = YAML[mistake]

@@ -212,6 +212,7 @@ def test_a_stranger_cannot_push_to_the_branch_of_a_change_request(server, clone,
     assert "by Rita: only they and members of the teams it touches can push to it" in refused.stderr
 
 
+@pytest.mark.threat("git.push-to-main")
 def test_a_push_to_main_is_refused_in_a_sentence_that_says_what_to_do(server, clone):
     rita = clone("rita")
     before = rita.run("rev-parse", "origin/main").stdout
@@ -224,7 +225,11 @@ def test_a_push_to_main_is_refused_in_a_sentence_that_says_what_to_do(server, cl
     assert rita.run("ls-remote", "origin", "refs/heads/main").stdout.split()[0] == before.strip()
 
 
-@pytest.mark.parametrize("ref", ["refs/heads/feature", "refs/tags/v1", "refs/heads/change/a/b", "refs/notes/x"])
+@pytest.mark.threat("git.options")
+@pytest.mark.parametrize(
+    "ref",
+    ["refs/heads/feature", "refs/tags/v1", "refs/heads/change/a/b", "refs/notes/x", "refs/heads/--upload-pack=touch"],
+)
 def test_only_change_branches_are_taken(clone, ref):
     rita = clone("rita")
     rita.commit()
@@ -233,6 +238,7 @@ def test_only_change_branches_are_taken(clone, ref):
     assert "only branches named change/<name>" in refused.stderr
 
 
+@pytest.mark.threat("git.forced-branch")
 def test_a_branch_is_neither_deleted_nor_rewritten(server, clone, branch):
     rita = clone("rita")
     rita.write(REFUNDS, box(5))
@@ -270,10 +276,14 @@ BAD = {
     ),
     "hidden letters": (lambda c: c.write("teams/pay\u202ements.yml", "x"), "teams/pay\\xe2\\x80\\xaements.yml"),
     "a newline": (lambda c: c.write("teams/pay\nments.yml", "x"), "teams/pay\\x0aments.yml"),
+    "a very long name": (lambda c: c.write(f"teams/{'x' * 200}.yml", "x"), "xxx.yml: is not a path"),
+    "a very deep folder": (lambda c: c.write("a/" * 50 + "x.yml", "x"), "a/a/a/a/a: is a folder nested too deep"),
     "a large file": (lambda c: c.write(REFUNDS, b"#" * 1_000_001), "has 1,000,001 bytes, and 1,000,000 are allowed"),
 }  # fmt: skip
 
 
+@pytest.mark.threat("git.symlink", "git.submodule", "git.executable", "git.attributes", "git.case-twins", "git.bidi")
+@pytest.mark.threat("git.newline", "git.long-path", "git.deep-path", "git.large-blob", "values.long")
 @pytest.mark.parametrize("what", BAD)
 def test_what_may_not_be_in_the_repository_is_refused_with_its_name(server, clone, what):
     rita = clone("rita")
@@ -287,6 +297,7 @@ def test_what_may_not_be_in_the_repository_is_refused_with_its_name(server, clon
     assert server.rows("select count(*) from changes_changerequest where branch='change/bad'") == [(0,)]
 
 
+@pytest.mark.threat("git.symlink")
 def test_what_a_later_commit_takes_away_again_is_refused_as_well(clone):
     rita = clone("rita")
     _symlink(rita)
@@ -296,6 +307,7 @@ def test_what_a_later_commit_takes_away_again_is_refused_as_well(clone):
     assert "is a symbolic link" in rita.push("change/bad", check=False).stderr
 
 
+@pytest.mark.threat("git.symlink")
 def test_merges_made_by_hand_are_taken_and_what_they_add_themselves_is_looked_at(server, clone, branch):
     rita = clone("rita")
     rita.run("checkout", "-q", "-b", "side")
@@ -318,6 +330,7 @@ def test_merges_made_by_hand_are_taken_and_what_they_add_themselves_is_looked_at
     assert "README.md: is a symbolic link" in rita.push(branch, check=False).stderr
 
 
+@pytest.mark.threat("git.large-tree", "git.deep-path")
 def test_a_tree_that_unfolds_to_a_billion_files_is_refused_at_once(clone):
     rita = clone("rita")
     blob = rita.run("hash-object", "-w", "mergeyard.yml").stdout.strip()
@@ -331,6 +344,7 @@ def test_a_tree_that_unfolds_to_a_billion_files_is_refused_at_once(clone):
     assert "f0/f0/f0/f0/f0: is a folder nested too deep" in refused.stderr
 
 
+@pytest.mark.threat("git.hooks")
 def test_no_hook_or_setting_of_the_repository_itself_is_obeyed(server, clone, branch, tmp_path):
     marker = tmp_path / "marker"
     hook = server.home / "state.git" / "hooks" / "post-receive"
@@ -346,6 +360,7 @@ def test_no_hook_or_setting_of_the_repository_itself_is_obeyed(server, clone, br
     assert not marker.exists()
 
 
+@pytest.mark.threat("git.unrelated")
 def test_a_history_without_main_is_refused(clone):
     rita = clone("rita")
     rita.run("checkout", "-q", "--orphan", "other")
@@ -361,6 +376,7 @@ def test_a_document_that_makes_no_sense_is_taken_and_shown_later(server, clone, 
     assert request_of(server, branch)["state"] == "open"
 
 
+@pytest.mark.threat("values.pasted-secret")
 def test_a_plain_secret_is_refused_with_file_and_line_and_never_comes_in(server, clone):
     rita = clone("rita")
     rita.write(REFUNDS, box(5) + "secrets:\n  password: hunter2hunter2\n")
@@ -401,6 +417,7 @@ def test_a_worker_on_another_host_fetches_its_mirror_with_a_token(server, clone,
     assert "my_wrong" not in str(refused.value)
 
 
+@pytest.mark.threat("web.nobody")
 def test_without_a_good_token_git_is_asked_to_sign_in(server):
     path = "/git/state.git/info/refs?service=git-upload-pack"
     for headers in (
@@ -415,6 +432,7 @@ def test_without_a_good_token_git_is_asked_to_sign_in(server):
     assert server.request("GET", path, server.basic("rita"))[0] == 200
 
 
+@pytest.mark.threat("values.paths")
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

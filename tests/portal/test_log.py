@@ -29,6 +29,7 @@ def many(run, count, task="Loop"):
     fill(run, *(("line", task, f"line {n}", None) for n in range(1, count + 1)))
 
 
+@pytest.mark.threat("web.escapes", "web.overwrite")
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -57,18 +58,21 @@ def test_sequences_become_classes_or_nothing(text, parts):
     assert ansi.parts(text)[0] == parts
 
 
+@pytest.mark.threat("web.escapes")
 def test_no_escape_character_ever_passes():
     for code in [*range(0x00, 0x20), *range(0x7F, 0xA0)]:
         shown = "".join(text for _, text in ansi.parts(f"a\x1b{chr(code)}31mb{chr(code)}c\x1b")[0])
         assert not set(shown) & ({chr(c) for c in range(0x20)} | {chr(c) for c in range(0x7F, 0xA0)}) - {"\t", "\n"}
 
 
+@pytest.mark.threat("web.long-line")
 def test_a_line_of_a_million_characters_is_cut_and_says_so():
     parts, cut = ansi.parts("\x1b[31m" + "x" * 1_000_000)
     assert sum(len(text) for _, text in parts) == ansi.MAX_SHOWN
     assert cut == 1_000_000 - ansi.MAX_SHOWN
 
 
+@pytest.mark.threat("web.escapes")
 def test_a_flood_of_sequences_makes_few_parts():
     parts, _ = ansi.parts("\x1b[31mx\x1b[32my" * 100_000)
     assert len(parts) <= ansi.MAX_SHOWN
@@ -93,6 +97,7 @@ def test_outcomes_are_read(sort, text, data, status):
     assert log.status(sort, text, data) == status
 
 
+@pytest.mark.threat("web.xss")
 def test_text_is_never_markup(run):
     fill(run, ("line", "<b>task</b>", "<script>alert(1)</script> \x1b[31m<img src=x>", None))
     html = log.lines_html(log.page(run).folds[0].lines, address="/runs/1/log/")

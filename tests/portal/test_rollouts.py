@@ -63,6 +63,7 @@ def test_how_long_it_still_takes_is_told_from_past_runs_or_not_at_all(portal, sp
     assert said in get(portal, "rita", f"/rollouts/{running.item.rollout_id}/").text
 
 
+@pytest.mark.threat("web.xss")
 def test_nothing_of_an_event_or_document_is_markup(portal, failed):
     page = get(portal, "rita", f"/rollouts/{failed[0].pk}/").text
     assert "<script>" not in page
@@ -102,6 +103,7 @@ def test_a_stranger_sees_states_but_no_output(portal, failed):
     assert 'data-after=""' in page
 
 
+@pytest.mark.threat("web.foreign")
 @pytest.mark.parametrize("path", ["log/", "search/?q=lid", "log.txt"])
 def test_a_stranger_is_refused_a_log(portal, failed, path):
     answer = get(portal, "sam", f"/runs/{failed[2].pk}/{path}")
@@ -120,6 +122,7 @@ def test_buttons_are_for_those_whose_press_counts(portal, failed):
     assert post(portal, "sam", f"/items/{item.pk}/retry/").status_code == 403
 
 
+@pytest.mark.threat("web.foreign")
 @pytest.mark.parametrize("verb", ["retry", "cancel"])
 def test_a_stranger_is_refused_the_verbs(portal, failed, verb):
     assert post(portal, "sam", f"/items/{failed[1].pk}/{verb}/").status_code == 403

@@ -50,6 +50,7 @@ def test_a_reload_goes_on_after_what_the_page_shows(portal):
         assert stream.until(run, 60) == list(range(41, 61))
 
 
+@pytest.mark.threat("faults.redis-killed")
 def test_a_queue_that_is_killed_costs_no_line(portal):
     run = portal.running()
     portal.stream(run, 1, 10)
@@ -64,6 +65,7 @@ def test_a_queue_that_is_killed_costs_no_line(portal):
         assert stream.until(run, 40) == one_to(40)
 
 
+@pytest.mark.threat("faults.redis-gone")
 def test_without_a_queue_pages_read_the_database(portal):
     run = portal.running()
     portal.store(run, 1, 5)
@@ -145,6 +147,7 @@ def test_requesters_owners_and_the_platform_team_may_read(portal, who):
         assert stream.until(run, 3) == one_to(3)
 
 
+@pytest.mark.threat("web.foreign-stream")
 def test_a_stranger_is_refused_the_log(portal):
     run = portal.running()
     with portal.watch(run.item.rollout, f"{run.pk}:0", who="sam") as stream:
@@ -161,12 +164,14 @@ def test_a_stranger_sees_states_and_no_line(portal):
         assert stream.lines == []
 
 
+@pytest.mark.threat("web.nobody")
 def test_nobody_is_refused(portal):
     run = portal.running()
     with portal.watch(run.item.rollout, who=None) as stream:
         assert stream.status == 403
 
 
+@pytest.mark.threat("web.revoked")
 def test_rights_that_end_end_the_stream(portal):
     run = portal.running()
     portal.stream(run, 1, 2)
@@ -181,6 +186,7 @@ def test_rights_that_end_end_the_stream(portal):
             portal.commit({"teams/shelves.yml": "title: Shelves\nmembers: [olga]\n"})
 
 
+@pytest.mark.threat("web.revoked")
 def test_signing_out_ends_the_stream(portal):
     run = portal.running()
     with portal.http("rita") as http, portal.watch(run.item.rollout, http=http) as stream:
@@ -192,6 +198,7 @@ def test_signing_out_ends_the_stream(portal):
         assert stream.until_event("end")["reason"] == "revoked"
 
 
+@pytest.mark.threat("web.event-id")
 @pytest.mark.parametrize("wrong", ["x", "1", "1:2:3", "1:-4", "1:2,", ";1:2", "1:99999999999", "９:1"])
 def test_a_wrong_last_event_id_is_told_so(portal, wrong):
     run = portal.running()
@@ -199,6 +206,7 @@ def test_a_wrong_last_event_id_is_told_so(portal, wrong):
         assert stream.status == 400
 
 
+@pytest.mark.threat("web.foreign-stream")
 def test_a_run_of_another_rollout_is_refused(portal):
     other = portal.running()
     run = portal.running()
@@ -206,6 +214,7 @@ def test_a_run_of_another_rollout_is_refused(portal):
         assert stream.status == 403
 
 
+@pytest.mark.threat("web.event-id")
 def test_a_last_event_id_ahead_of_what_is_stored_gets_nothing_twice(portal):
     run = portal.running()
     portal.store(run, 1, 10)
@@ -214,6 +223,7 @@ def test_a_last_event_id_ahead_of_what_is_stored_gets_nothing_twice(portal):
         assert stream.until(run, 15) == [13, 14, 15]
 
 
+@pytest.mark.threat("web.escapes", "web.xss")
 def test_escape_sequences_arrive_as_classes_and_never_as_themselves(portal):
     run = portal.running()
     hostile = "\x1b]8;;javascript:alert(1)\x07click\x1b]8;;\x07 \x1b[31;1mred\x1b[0m <script>x</script> \x1b[2J\x9b31m"
@@ -240,6 +250,7 @@ def test_many_watchers_have_one_reader(portal):
                 time.sleep(0.1)
 
 
+@pytest.mark.threat("web.slow-reader")
 def test_a_reader_that_stalls_gets_every_line_by_coming_back(portal):
     run = portal.running()
     wide, last, text = [], 40_000, "x" * 150 + " {}"
@@ -259,6 +270,7 @@ def test_a_reader_that_stalls_gets_every_line_by_coming_back(portal):
     assert wide == one_to(last)
 
 
+@pytest.mark.threat("web.slow-reader")
 async def test_a_watcher_that_takes_nothing_is_dropped_with_bounded_memory():
     watcher = Watcher(1, {})
     watcher.catching_up = False

@@ -323,6 +323,7 @@ def put(spec, place, value):
     spec[last] = value
 
 
+@pytest.mark.threat("values.jinja", "values.shell", "values.options", "values.lines", "values.paths")
 @proves("hostile values")
 def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
     marker = tmp_path / "executed"
@@ -364,6 +365,7 @@ def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.threat("values.ansible-keys")
 @proves("reserved keys are refused")
 def test_a_key_that_ansible_would_obey_stops_the_play_before_anything_is_done(stage, kind):
     resource = kind.resource()
@@ -373,6 +375,7 @@ def test_a_key_that_ansible_would_obey_stops_the_play_before_anything_is_done(st
     assert stage.read(resource) is None
 
 
+@pytest.mark.threat("worker.secrets")
 @proves("secrets are nowhere")
 def test_no_secret_is_seen_in_output_events_arguments_or_environments(stage, kind):
     resource, going = kind.resource(), kind.resource()

@@ -47,6 +47,7 @@ every_type = pytest.mark.parametrize("type_name", TYPES)
 PLAY = "- hosts: system\n  gather_facts: false\n  tasks:\n    - name: x\n"
 
 
+@pytest.mark.threat("worker.idioms")
 @pytest.mark.parametrize(
     "text",
     [
@@ -78,6 +79,7 @@ def test_a_shared_plugin_runs_no_shell_and_evaluates_no_text(module):
     assert plugin_problems(module.read_text()) == []
 
 
+@pytest.mark.threat("worker.idioms")
 @pytest.mark.parametrize("text", ["eval(x)", "os.system(x)", "run(x, shell=True)", "self._templar.template(x)"])
 def test_the_lint_finds_each_call(text):
     assert plugin_problems(text) != []
@@ -88,6 +90,7 @@ def test_the_lint_knows_one_way_to_reach_a_system_by_ssh(variable):
     assert problems_of(f"- hosts: system\n  gather_facts: false\n  vars:\n    {variable}\n") != []
 
 
+@pytest.mark.threat("worker.idioms")
 def test_the_catalogue_passes_what_its_authors_are_told():
     assert [*authoring.problems(ROOTS)] == []
 
@@ -135,6 +138,7 @@ def test_examples_are_valid_with_and_without_defaults(kind):
         assert [error.message for error in validator.iter_errors({**spec, field: value})] == []
 
 
+@pytest.mark.threat("values.lines", "values.options", "values.paths")
 @every_kind
 def test_no_hostile_text_fits_a_schema(kind):
     validator = jsonschema_rs.validator_for(kind.schema)

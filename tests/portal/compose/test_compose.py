@@ -325,6 +325,7 @@ def test_main_moved_on_and_both_ways_out_are_offered(rita):
     assert rita.text == ORDERS
 
 
+@pytest.mark.threat("web.foreign")
 @pytest.mark.parametrize("where", ["", "add/", "{edit}/"])
 def test_a_draft_of_somebody_else_is_not_there(rita, where):
     edit = rita.open(TOPIC)
@@ -333,6 +334,7 @@ def test_a_draft_of_somebody_else_is_not_there(rita, where):
     assert sam.client.get(address).status_code == 404
 
 
+@pytest.mark.threat("web.foreign")
 @pytest.mark.parametrize(
     "verb", ["{edit}/save/", "{edit}/remove/", "describe/", "propose/", "discard/", "{edit}/settle/"]
 )
@@ -350,6 +352,7 @@ def test_an_edit_of_another_request_is_not_reached(rita):
     assert rita.client.get(f"/changes/{other.number}/compose/{edit.pk}/").status_code == 404
 
 
+@pytest.mark.threat("web.xss")
 def test_markup_in_values_is_text(rita):
     rita.open(TOPIC)
     rita.write("kind: KafkaTopic\nspec:\n  partitions: '<script>alert(1)</script>'\n")

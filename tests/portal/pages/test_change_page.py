@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from django.test import Client
 
 from changes import workflow
@@ -67,6 +68,7 @@ def test_nothing_chosen_is_refused_in_a_sentence(office, reader):
     assert not Approval.objects.exists()
 
 
+@pytest.mark.threat("approval.stale-page", "approval.between")
 def test_a_form_from_before_a_new_push_does_nothing(office, reader):
     request = office.proposed()
     stale = {"head": request.head, "items": digests(request), "decision": "yes"}
@@ -162,6 +164,7 @@ def test_a_revert_opens_a_draft_in_compose(office, reader):
     assert answer.url == f"/changes/{draft.pk}/compose/"
 
 
+@pytest.mark.threat("web.xss")
 def test_markup_in_a_comment_and_a_title_stays_text(office, reader):
     request = office.proposed(title="<script>alert(1)</script>")
     reader("olga").post(f"/changes/{request.pk}/comment/", {"text": "<img src=x onerror=alert(1)>"})
@@ -170,6 +173,7 @@ def test_markup_in_a_comment_and_a_title_stays_text(office, reader):
     assert "<img src=x" not in text
 
 
+@pytest.mark.threat("git.bidi")
 def test_characters_that_cannot_be_seen_are_drawn_in_the_text_diff(office, reader):
     request = office.proposed({REFUNDS: "kind: Box\nspec:\n  size: 5  # five\u202eevif\n"})
     assert "U+202E" in page(reader("olga"), request, "files")

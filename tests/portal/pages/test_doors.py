@@ -3,13 +3,15 @@
 import re
 
 import pytest
+from django.apps import apps
+from django.db.models import CharField, TextField
 from django.test import Client
 from django.urls import get_resolver
 
 from changes import tokens, workflow
 from changes.models import Approval, ChangeRequest, Comment, Transition
 from changes.repository import MAIN_REF
-from executors.models import Run, WorkItem
+from executors.models import Event, Run, WorkItem
 from tests.changes.conftest import FILES, ORDERS, REFUNDS, box
 
 SITE = FILES["mergeyard.yml"]
@@ -20,6 +22,11 @@ CHANGING = {
     *(f"change_{verb}" for verb in ("approve", "comment", "merge", "withdraw", "reject", "update", "revise", "revert")),
 }  # fmt: skip
 OUTPUTS = ("run_log", "run_search", "run_download")
+MARKUP = "<xss>&'\""
+KEYS = {
+    "password", "username", "digest", "head", "base", "commit", "branch", "merge_commit", "sha", "state", "sort",
+    "path", "old_path", "kind", "system", "zone", "team", "identity", "blob", "applied_blob", "base_blob", "operation",
+}  # fmt: skip
 WORDS = "The lid of box 7 does not close"
 
 
@@ -70,6 +77,7 @@ def test_the_list_of_what_changes_something_is_whole():
     assert set(addresses()) >= CHANGING | FREE | set(OUTPUTS)
 
 
+@pytest.mark.threat("web.nobody")
 def test_who_is_not_signed_in_gets_to_the_door_only(site, client):
     open_doors = []
     for name, pattern in addresses().items():
@@ -82,6 +90,7 @@ def test_who_is_not_signed_in_gets_to_the_door_only(site, client):
     assert set(open_doors) - FREE == set()
 
 
+@pytest.mark.threat("web.links")
 def test_nothing_is_changed_by_a_link(site, reader):
     """A link, an image or a prefetch of another site is a GET with the reader's cookies."""
     client = reader("rita")
@@ -94,6 +103,7 @@ def test_nothing_is_changed_by_a_link(site, reader):
     assert (ChangeRequest.objects.count(), Approval.objects.count(), Comment.objects.count()) == before
 
 
+@pytest.mark.threat("web.csrf")
 def test_no_form_works_without_its_token(site, office):
     client = Client(enforce_csrf_checks=True)
     client.force_login(office.rita)
@@ -102,6 +112,7 @@ def test_no_form_works_without_its_token(site, office):
         assert answer.status_code in (403, 405), name
 
 
+@pytest.mark.threat("web.foreign")
 @pytest.mark.parametrize(("who", "status"), [("sam", 403), ("rita", 200), ("paul", 200), ("olga", 200), ("pia", 200)])
 def test_outputs_are_for_the_team_the_owners_and_the_platform(site, reader, who, status):
     patterns = addresses()
@@ -109,6 +120,7 @@ def test_outputs_are_for_the_team_the_owners_and_the_platform(site, reader, who,
         assert reader(who).get(site(patterns[name]), {"q": "lid"}).status_code == status, name
 
 
+@pytest.mark.threat("web.foreign")
 def test_an_auditor_reads_every_output_and_presses_nothing(site, office, reader):
     audit = {"teams/audit.yml": "title: Audit\nmembers: [anna]\n", "mergeyard.yml": f"{SITE}auditors: audit\n"}
     change = office.proposed(audit, by=office.pia)
@@ -126,6 +138,7 @@ def test_an_auditor_reads_every_output_and_presses_nothing(site, office, reader)
     assert "the platform team and the auditors (audit)." in stranger
 
 
+@pytest.mark.threat("web.foreign")
 @pytest.mark.parametrize(("who", "seen"), [("sam", False), ("olga", True)])
 def test_a_modules_own_words_are_on_no_page_of_a_stranger(site, reader, who, seen):
     client, found = reader(who), []
@@ -140,8 +153,11 @@ def test_a_modules_own_words_are_on_no_page_of_a_stranger(site, reader, who, see
     assert bool(found) is seen
 
 
-def test_a_stranger_changes_nothing_of_a_request_that_is_not_theirs(site, reader, office):
-    client, head = reader("sam"), site.request.head
+@pytest.mark.threat("web.foreign")
+@pytest.mark.parametrize("who", ["sam", "anna"])
+def test_strangers_and_auditors_change_nothing_of_a_request_that_is_not_theirs(site, reader, office, who):
+    office.declared({"teams/audit.yml": "members: [anna]\n", "mergeyard.yml": f"{SITE}auditors: audit\n"})
+    client, head = reader(who), site.request.head
     text = site.request.edits.first().text
     for name, pattern in addresses().items():
         if name in CHANGING | {"compose_save", "compose_add"} and name not in FREE | {"change_comment", "compose_new"}:
@@ -150,9 +166,30 @@ def test_a_stranger_changes_nothing_of_a_request_that_is_not_theirs(site, reader
     assert (request.state, request.head, request.edits.first().text) == ("open", head, text)
     assert not request.approvals.exists()
     assert WorkItem.objects.get(pk=site.item.pk).state == "failed"
-    assert ChangeRequest.objects.filter(requester=office.sam).exclude(state="draft").count() == 0
+    assert ChangeRequest.objects.filter(requester=getattr(office, who)).exclude(state="draft").count() == 0
 
 
+@pytest.mark.threat("web.xss")
+def test_whatever_text_a_row_holds_is_text_on_every_page(site, office, reader):
+    """Of every table, every column that is neither a choice nor a key or an address."""
+    workflow.comment(site.merged, office.sam, "x")
+    Event.objects.create(run=Run.objects.get(), number=1, sort="line", text="x", at=office.now)
+    for model in (model for app in ("changes", "executors") for model in apps.get_app_config(app).get_models()):
+        columns = [c for c in model._meta.get_fields() if isinstance(c, CharField | TextField) and not c.choices]
+        free = {c.name: MARKUP[: c.max_length] for c in columns if c.name not in KEYS and not c.unique}
+        model.objects.update(**free)
+    shown = set()
+    for name, pattern in addresses().items():
+        for path in (site(pattern), f"/changes/{site.merged.pk}/?tab=discussion"):
+            for who in ("rita", "pia"):
+                answer = reader(who).get(path)
+                if answer.headers["Content-Type"].startswith("text/html"):
+                    assert "<xss" not in answer.content.decode(), name
+                    shown |= {name} if "&lt;xss" in answer.content.decode() else set()
+    assert shown >= {"home", "change", "rollout", "run_log", "history", "resource", "compose", "tokens"}
+
+
+@pytest.mark.threat("web.headers")
 def test_every_answer_carries_the_headers(site, reader):
     client = reader("rita")
     for name, pattern in addresses().items():
@@ -166,18 +203,21 @@ def test_every_answer_carries_the_headers(site, reader):
         assert answer.headers["Referrer-Policy"] == "same-origin", name
 
 
+@pytest.mark.threat("web.host")
 def test_another_host_name_is_refused(site, reader):
     answer = reader("rita").get("/tokens/", HTTP_HOST="elsewhere.example")
     assert answer.status_code == 400
     assert "elsewhere.example" not in answer.content.decode()
 
 
+@pytest.mark.threat("web.redirect")
 @pytest.mark.parametrize("back", ["https://elsewhere.example/", "//elsewhere.example/", "javascript:alert(1)"])
 def test_a_verb_never_leads_to_another_site(site, reader, back):
     answer = reader("rita").post(f"/items/{site.item.pk}/retry/", headers={"Referer": back})
     assert answer.url == f"/rollouts/{site.rollout.pk}/?item={site.item.pk}#item"
 
 
+@pytest.mark.threat("values.lines")
 def test_the_character_that_not_every_database_can_hold_is_never_stored(site, reader, office):
     client, number, head = reader("rita"), site.request.pk, site.request.head
     client.post(f"/changes/{number}/comment/", {"text": "a\0b"})

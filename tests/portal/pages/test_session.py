@@ -1,5 +1,6 @@
 """Signing in, the colours, tokens and the pages for errors."""
 
+import pytest
 from django.core.cache import cache
 from django.test import Client
 
@@ -20,6 +21,18 @@ def test_a_person_signs_in_and_lands_where_they_wanted(office, client):
     assert answer.url == "/systems/"
 
 
+@pytest.mark.threat("web.fixation")
+def test_a_session_that_was_prepared_is_another_one_after_signing_in(office, client):
+    signed_up(office)
+    prepared = client.session.session_key
+    client.get("/login/")
+    assert client.cookies["sessionid"].value == prepared
+    client.post("/login/", {"username": "rita", "password": "correct horse"})
+    assert client.get("/tokens/").status_code == 200
+    assert client.session.session_key != prepared
+    assert not client.session.exists(prepared)
+
+
 def test_a_wrong_password_says_so_and_keeps_the_name(office, client):
     signed_up(office)
     text = client.post("/login/", {"username": "rita", "password": "no"}).content.decode()
@@ -27,6 +40,7 @@ def test_a_wrong_password_says_so_and_keeps_the_name(office, client):
     assert 'value="rita"' in text
 
 
+@pytest.mark.threat("web.brute-force")
 def test_after_ten_wrong_passwords_even_the_right_one_waits(office, client):
     signed_up(office)
     for _ in range(10):
@@ -36,6 +50,7 @@ def test_after_ten_wrong_passwords_even_the_right_one_waits(office, client):
     assert "Wait five minutes" in answer.content.decode()
 
 
+@pytest.mark.threat("web.brute-force")
 def test_a_flood_of_other_names_does_not_make_it_forget(office, client):
     signed_up(office)
     for _ in range(10):
@@ -45,6 +60,7 @@ def test_a_flood_of_other_names_does_not_make_it_forget(office, client):
     assert client.post("/login/", {"username": "rita", "password": "correct horse"}).status_code == 429
 
 
+@pytest.mark.threat("web.redirect")
 def test_it_never_sends_people_to_another_site(office, client):
     signed_up(office)
     form = {"username": "rita", "password": "correct horse", "next": "https://elsewhere.example/"}
