@@ -173,8 +173,6 @@ OPEN = {
     "faults.database-restarted",
     "faults.disk-attempts",
     "faults.disk-database",
-    "faults.disk-repository",
-    "faults.git-slow",
     "faults.kill-web",
     "faults.ten-thousand",
     "values.naughty",

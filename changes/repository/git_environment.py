@@ -25,6 +25,8 @@ _ALWAYS = {
     "protocol.allow": "never",
     "protocol.https.allow": "always",
     "protocol.http.allow": "always",
+    "http.lowSpeedLimit": "100",  # bytes a second; a forge that goes silent is away
+    "http.lowSpeedTime": "60",
     "gc.auto": "0",
     "fetch.fsckObjects": "true",
     "credential.helper": "",

@@ -262,19 +262,20 @@ class Repository:
 
         Writes objects only; no ref moves.
         """
-        git = self._git
-        blobs = {path: self._blob_id(content) for path, content in changes.items()}
-        base = self._tree_id(base_tree_of)
-        tree = self._write_tree(base, _nested(blobs)) if blobs else base
         moment = int(when.timestamp())
-        oid = git.create_commit(
-            None,
-            _signature(author, moment),
-            _signature(committer, moment),
-            message,
-            tree or git.TreeBuilder().write(),
-            [pygit2.Oid(hex=sha) for sha in parents],
-        )
+        try:
+            blobs = {path: self._blob_id(content) for path, content in changes.items()}
+            tree = self._write_tree(self._tree_id(base_tree_of), _nested(blobs))
+            oid = self._git.create_commit(
+                None,
+                _signature(author, moment),
+                _signature(committer, moment),
+                message,
+                tree or self._git.TreeBuilder().write(),
+                [pygit2.Oid(hex=sha) for sha in parents],
+            )
+        except OSError as problem:
+            raise RepositoryError(f"writing a commit: {problem}") from problem
         return str(oid)
 
     def merge_trees(self, base: str | None, ours: str, theirs: str) -> dict[str, Change] | Conflict:
@@ -354,8 +355,7 @@ class Repository:
 
     def _write_tree(self, base: pygit2.Oid | None, changes: "_Nested") -> pygit2.Oid | None:
         """The id of the base tree with the nested changes applied; None when nothing is left in it."""
-        git = self._git
-        builder = git.TreeBuilder(base) if base is not None else git.TreeBuilder()
+        builder = self._git.TreeBuilder(base) if base is not None else self._git.TreeBuilder()
         for name, change in changes.items():
             if isinstance(change, dict):
                 entry = builder.get(name)

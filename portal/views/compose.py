@@ -18,6 +18,7 @@ from changes.documents import MAX_FILE_BYTES, InvalidFile
 from changes.editing import update_text
 from changes.models import ChangeRequest, Edit, StateConflict
 from changes.plain_secrets import no_reference, plain_secrets
+from changes.repository import RepositoryError
 from changes.states import ChangeRequestState
 from portal import access
 from portal.forms.document import read_post
@@ -246,7 +247,7 @@ def propose(request: HttpRequest, number: int) -> HttpResponse:
         if not draft.title and (suggested := Desk(draft).suggested_title):
             workflow.describe(draft, user, suggested[:200], draft.reason)
         workflow.propose(draft, user)
-    except (workflow.Refused, StateConflict) as refusal:
+    except (workflow.Refused, StateConflict, RepositoryError) as refusal:
         messages.error(request, str(refusal))
         return redirect("compose", number)
     request.session.pop(CURRENT, None)

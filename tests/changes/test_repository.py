@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 
@@ -154,6 +155,42 @@ def test_of_many_who_move_a_ref_at_once_one_wins(repository):
     for thread in threads:
         thread.join()
     assert won == [repository.head()]
+
+
+FULL = """
+import sys
+from pathlib import Path
+from changes.repository import RepositoryError
+from tests.changes import test_repository as t
+repository = t.Repository.create(Path(sys.argv[1]) / "state.git")
+first = t.commit(repository, {t.TEAM: b"1"})
+repository.swap_ref("refs/heads/main", first, None)
+filling = Path(sys.argv[1]) / "filling"
+try:
+    filling.write_bytes(bytes(2_000_000))
+except OSError:
+    pass
+try:
+    repository.swap_ref("refs/heads/main", t.commit(repository, {t.TEAM: b"2", t.ORDERS: b"3"}, first), first)
+except RepositoryError as error:
+    print(error)
+assert repository.head() == first and repository.read(first, t.TEAM) == b"1"
+filling.unlink()
+repository.swap_ref("refs/heads/main", t.commit(repository, {t.TEAM: b"2"}, first), first)
+t.git(repository, "fsck", "--strict")
+print("goes on")
+"""
+
+
+@pytest.mark.threat("faults.disk-repository")
+def test_a_full_disk_is_said_and_moves_nothing(tmp_path):
+    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"', str(tmp_path)]
+    if subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("not tested: a full disk below the repository: file systems cannot be mounted here")
+    done = subprocess.run([*mount, sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True)
+    said, goes_on = done.stdout.splitlines() or ["", done.stderr]
+    assert "No space left" in said
+    assert goes_on == "goes on"
 
 
 def test_history_is_walked_along_first_parents(repository):

@@ -1,10 +1,12 @@
 """A worker on a host that is not the forge's: it has a mirror, and fetches what it lacks."""
 
+import socket
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
-from changes.repository import MirroredRepository, RepositoryError, must_be_the_forge, state
+from changes.repository import MirroredRepository, RepositoryError, git_environment, must_be_the_forge, state
 from executors import queues
 from executors.models import Run
 from executors.reconcile import reconcile
@@ -48,6 +50,15 @@ def test_work_waits_while_the_forge_is_away_and_no_attempt_is_lost(yard, elsewhe
     assert not Run.objects.exists()
     elsewhere()
     assert yard.stored("orders")["size"] == 4
+
+
+@pytest.mark.threat("faults.git-slow")
+def test_a_forge_that_goes_silent_is_away(tmp_path, monkeypatch):
+    monkeypatch.setitem(git_environment._ALWAYS, "http.lowSpeedTime", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/git/state.git"
+        with pytest.raises(RepositoryError, match="fetching main from"):
+            MirroredRepository(tmp_path / "mirror.git", url).info("1" * 40)
 
 
 def test_where_only_a_mirror_is_nothing_starts_that_moves_refs(settings):

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from changes import workflow
 from changes.models import ChangeRequest, Edit
+from changes.repository import Repository, RepositoryError
 from changes.states import ChangeRequestState
 from tests.portal.compose.desks import ORDERS, TOPIC, Desk, posted
 
@@ -292,6 +293,21 @@ def test_an_empty_request_cannot_be_proposed(rita):
     page = rita.client.post(f"/changes/{draft.number}/compose/propose/", {"title": "Nothing"}, follow=True)
     assert "It changes nothing yet" in page.content.decode()
     assert rita.draft.state == ChangeRequestState.DRAFT
+
+
+@pytest.mark.threat("faults.disk-repository")
+def test_what_cannot_be_written_is_said_and_stays_a_draft(rita, monkeypatch):
+    def full(*_, **__):
+        raise RepositoryError("writing a commit: No space left on device")
+
+    rita.open(TOPIC)
+    rita.save(spec__partitions="12")
+    with monkeypatch.context() as patched:
+        patched.setattr(Repository, "commit", full)
+        page = rita.client.post(f"/changes/{rita.draft.number}/compose/propose/", follow=True)
+    assert "No space left on device" in page.content.decode()
+    rita.client.post(f"/changes/{rita.draft.number}/compose/propose/")
+    assert rita.draft.state == ChangeRequestState.OPEN
 
 
 def test_an_open_request_is_composed_again_after_revise(rita):
