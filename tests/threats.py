@@ -176,6 +176,5 @@ OPEN = {
     "faults.kill-web",
     "faults.ten-thousand",
     "values.naughty",
-    "web.thousand-streams",
     "yaml.suite",
 }

@@ -1,8 +1,10 @@
 """P8: a page gets each event once, in order, with no gap, through reloads, reconnects and a queue that dies."""
 
 import asyncio
+import contextlib
 import time
 
+import httpx
 import pytest
 
 from executors.models import Event, WorkItem
@@ -248,6 +250,19 @@ def test_many_watchers_have_one_reader(portal):
             while (readers := sum(1 for other in client.client_list() if other["cmd"] == "xread")) != 1:
                 assert time.monotonic() < limit, f"{readers} readers"
                 time.sleep(0.1)
+
+
+@pytest.mark.threat("web.thousand-streams")
+def test_a_thousand_pages_get_every_line_and_another_page_still_comes(portal):
+    run = portal.running()
+    portal.stream(run, 1, 1)
+    with portal.http("rita") as http, contextlib.ExitStack() as opened:
+        many = httpx.Client(base_url=portal.url, cookies=http.cookies, limits=httpx.Limits(), timeout=60)
+        opened.enter_context(many)
+        streams = [opened.enter_context(portal.watch(run.item.rollout, http=many)) for _ in range(1000)]
+        portal.stream(run, 2, 50)
+        assert http.get("/rollouts/").status_code == 200
+        assert {tuple(stream.until(run, 50)) for stream in streams} == {tuple(one_to(50))}
 
 
 @pytest.mark.threat("web.slow-reader")
