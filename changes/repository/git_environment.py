@@ -1,6 +1,6 @@
 """The one place that says how git itself may run here: its environment, its configuration, our two hooks.
 
-Owns the hardening (THREATS: no configuration of the machine or of the repository decides anything, no other hooks, no
+Owns the hardening (no configuration of the machine or of the repository decides anything, no other hooks, no
 other protocols). Everything that starts a git process takes its environment from here. Knows no change request.
 """
 
