@@ -10,8 +10,8 @@ DOCS = "\n".join(
 )
 
 AREAS = (
-    "approval|catalog|declaration|document|exclusive|identity|immutable|kind|limits|ownership|path|reference|schema|secrets|site"
-    "|suspicious|system|team|type|yaml"
+    "approval|catalog|declaration|document|exclusive|identity|immutable|kind|limits|ownership|path|reference|schema"
+    "|secrets|site|suspicious|system|team|type|yaml"
 )
 ID = re.compile(rf"({AREAS})\.[a-z][a-z-]*")
 
