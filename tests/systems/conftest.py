@@ -260,7 +260,6 @@ def pytest_collection_modifyitems(config, items):
         if mark := item.get_closest_marker("proves"):
             item.user_properties.append(("proves", [mark.args[0], repr(given["kind"])]))
 
-
     if wanted := os.environ.get("CONFORMANCE_TYPE"):
         if wanted not in TYPES:
             raise pytest.UsageError(f"There is no system type {wanted} below {', '.join(map(str, ROOTS))}.")
