@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from playbooks.servers import MissingTool
 from tests.conftest import not_tested
@@ -248,23 +250,35 @@ def otherwise(tmp_path):
         seen.stop()
 
 
-@pytest.hookimpl(tryfirst=True)
+def type_of(nodeid):
+    """The system type that a test is about: its first parameter's, or its file's name."""
+    file, parameters = nodeid.split("::")[0], nodeid.partition("[")[2]
+    named = [name for name in TYPES if re.match(rf"{name}(?=[-\]])", parameters)]
+    return named[0] if named else Path(file).stem.removeprefix("test_")
+
+
+class OneTypeInOneProcess(LoadScopeScheduling):
+    """So that a type's server is started once; the processes take the next type when they are done with one."""
+
+    def _split_scope(self, nodeid):
+        return type_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return OneTypeInOneProcess(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """One process per system type at a time, so that a type's server is started once; or one type alone."""
-    groups = {}
+    """What each test proves; and one type alone, if that is wanted."""
     for item in items:
-        given = item.callspec.params if hasattr(item, "callspec") else {}
-        type_name = getattr(given.get("kind"), "type", given.get("type_name", item.path.stem))
-        groups[item] = type_name.removeprefix("test_")
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
         if mark := item.get_closest_marker("proves"):
-            item.user_properties.append(("proves", [mark.args[0], repr(given["kind"])]))
+            item.user_properties.append(("proves", [mark.args[0], repr(item.callspec.params["kind"])]))
 
     if wanted := os.environ.get("CONFORMANCE_TYPE"):
         if wanted not in TYPES:
             raise pytest.UsageError(f"There is no system type {wanted} below {', '.join(map(str, ROOTS))}.")
-        config.hook.pytest_deselected(items=[item for item in items if groups[item] != wanted])
-        items[:] = [item for item in items if groups[item] == wanted]
+        config.hook.pytest_deselected(items=[item for item in items if type_of(item.nodeid) != wanted])
+        items[:] = [item for item in items if type_of(item.nodeid) == wanted]
 
 
 def pytest_runtest_logreport(report):
