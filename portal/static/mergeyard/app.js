@@ -179,7 +179,8 @@
 
   /* Keys */
   let going = 0;
-  const typing = (target) => target.isContentEditable || target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select, .CodeMirror");
+  /* A field of a dialog that was just closed keeps the focus until the page is drawn again. */
+  const typing = (target) => !target.closest("dialog:not([open])") && (target.isContentEditable || target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select, .CodeMirror"));
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "k") { event.preventDefault(); openPalette(); return; }
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || typing(event.target) || $("dialog[open]") || !palette) return;
