@@ -206,6 +206,14 @@ def answers(port: int) -> bool:
     return False
 
 
+def secret_file(directory: Path, name: str, value: str) -> Path:
+    """A file that only its owner may read."""
+    file = directory / name
+    file.touch(mode=0o600)
+    file.write_text(value)
+    return file
+
+
 def as_another_user(argv: list[str]) -> list[str]:
     """The same command for programs that refuse uid 0; run it in the directory that it works on."""
     return argv if os.geteuid() else [sys.executable, "-I", "-S", __file__, "drop", *argv]

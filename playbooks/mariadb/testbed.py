@@ -9,7 +9,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from playbooks.servers import CannotStart, Example, MissingTool, Server, Testbed, as_another_user, kept_ports
+from playbooks.servers import (
+    CannotStart,
+    Example,
+    MissingTool,
+    Server,
+    Testbed,
+    as_another_user,
+    kept_ports,
+    secret_file,
+)
 
 MEMORY_ONLY = False
 ADMIN = "mergeyard"
@@ -128,7 +137,7 @@ def _initialise(directory: Path, server: list[str]) -> None:
         )
     for name in ("data", "tmp", "ca"):
         (directory / name).mkdir(exist_ok=True)
-    password = _secret(directory, "password", secrets.token_urlsafe(24)).read_text()
+    password = secret_file(directory, "password", secrets.token_urlsafe(24)).read_text()
     _certify(directory)
     statements = [
         "CREATE DATABASE IF NOT EXISTS mysql;",
@@ -138,16 +147,9 @@ def _initialise(directory: Path, server: list[str]) -> None:
         f"CREATE USER {ADMIN}@'127.0.0.1' IDENTIFIED BY '{password}';",
         f"GRANT ALL ON *.* TO {ADMIN}@'127.0.0.1' WITH GRANT OPTION;",
     ]
-    script = _secret(directory, "first.sql", "\n".join(statements) + "\n")
+    script = secret_file(directory, "first.sql", "\n".join(statements) + "\n")
     with script.open() as file:
         _run(as_another_user([*server, "--bootstrap"]), directory, stdin=file)
-
-
-def _secret(directory: Path, name: str, value: str) -> Path:
-    file = directory / name
-    file.touch(mode=0o600)
-    file.write_text(value)
-    return file
 
 
 def _certify(directory: Path) -> None:
@@ -270,7 +272,7 @@ def client(testbed: Testbed, user: str, password: str, statement: str = "SELECT 
     directory = Path(testbed.extra["directory"])
     quoted = password.replace("\\", "\\\\").replace('"', '\\"')
     options = f'[client]\nuser={user}\npassword="{quoted}"\nhost=127.0.0.1\nport={testbed.connection["port"]}\n'
-    file = _secret(directory, "client.cnf", options + f"ssl-ca={directory / 'ca' / 'ca.pem'}\n")
+    file = secret_file(directory, "client.cnf", options + f"ssl-ca={directory / 'ca' / 'ca.pem'}\n")
     done = subprocess.run(
         [testbed.extra["client"], f"--defaults-file={file}", "--batch", "--skip-column-names"],
         input=statement,

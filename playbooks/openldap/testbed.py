@@ -10,7 +10,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from playbooks.servers import CannotStart, Example, MissingTool, Server, Testbed, answers, as_another_user, kept_ports
+from playbooks.servers import (
+    CannotStart,
+    Example,
+    MissingTool,
+    Server,
+    Testbed,
+    answers,
+    as_another_user,
+    kept_ports,
+    secret_file,
+)
 
 MEMORY_ONLY = False
 BASE = "dc=example,dc=com"
@@ -79,7 +89,7 @@ def start(directory: Path) -> Testbed:
     if new:
         _certify(directory)
         for name in ("admin", "mergeyard"):
-            _secret(directory, name, secrets.token_urlsafe(24))
+            secret_file(directory, name, secrets.token_urlsafe(24))
     _configure(directory)
     if new:
         _fill(directory)
@@ -116,13 +126,6 @@ def _version(slapd: str) -> str:
     return said.partition("slapd ")[2].split("+")[0].split()[0]
 
 
-def _secret(directory: Path, name: str, value: str) -> Path:
-    file = directory / name
-    file.touch(mode=0o600)
-    file.write_text(value)
-    return file
-
-
 def _certify(directory: Path) -> None:
     argv = [_program("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     argv += [
@@ -149,7 +152,7 @@ def _configure(directory: Path) -> None:
         ours=OURS,
         groups=GROUPS,
     )
-    _secret(directory, "slapd.conf", config)
+    secret_file(directory, "slapd.conf", config)
 
 
 def _fill(directory: Path) -> None:
@@ -164,7 +167,7 @@ def _fill(directory: Path) -> None:
             for name in PEOPLE
         ),
     ]
-    ldif = _secret(directory, "first.ldif", "\n".join(entries))
+    ldif = secret_file(directory, "first.ldif", "\n".join(entries))
     argv = [_program("slapadd", "slapd"), "-q", "-f", str(directory / "slapd.conf"), "-l", str(ldif)]
     _run(as_another_user(argv), "OpenLDAP's first entries were not written", cwd=directory)
 

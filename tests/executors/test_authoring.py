@@ -18,6 +18,14 @@ def made(tmp_path):
     return tmp_path / "shop"
 
 
+def problems_after(made, file, old, new):
+    """What is said when an author has put something else for a text of a file."""
+    path = made / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    return list(authoring.problems([made.parent]))
+
+
 def test_a_new_type_has_every_part_and_nothing_wrong(made):
     assert list(authoring.problems([made.parent])) == []
     files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
@@ -59,10 +67,7 @@ def test_a_folder_that_is_there_is_not_touched(made):
     ],
 )
 def test_what_an_author_breaks_is_named_with_its_file(made, file, old, new, told):
-    path = made / file
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new, 1))
-    found = list(authoring.problems([made.parent]))
+    found = problems_after(made, file, old, new)
     assert any(told in problem and file in problem for problem in found), found
 
 
@@ -81,10 +86,7 @@ def test_what_an_author_breaks_is_named_with_its_file(made, file, old, new, told
     ],
 )
 def test_what_could_not_work_is_named_before_it_is_tried(made, file, old, new, told):
-    path = made / file
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new, 1))
-    found = list(authoring.problems([made.parent]))
+    found = problems_after(made, file, old, new)
     assert any(told in problem for problem in found), found
 
 
