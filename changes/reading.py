@@ -152,7 +152,8 @@ class _Reader:
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
-        self.parser = CBaseLoader(text)  # its events only: nothing is resolved or built
+        self.text = text if text.endswith("\n") else text + "\n"  # else libyaml loses the last line's end
+        self.parser = CBaseLoader(self.text)  # its events only: nothing is resolved or built
         self.lines: dict[str, int] = {}
         self.problems: list[Problem] = []
         self.nodes = 0
@@ -242,6 +243,9 @@ class _Reader:
             self.value(event, field, depth)
         if not isinstance(event, events.ScalarEvent):
             self.refuse("yaml.key", "A key must be a text, not a list or a mapping.", line, field)
+        start = event.start_mark.index
+        if self.text[start - 1 : start] == "?":  # libyaml leaves it out within brackets
+            self.refuse("yaml.key", f"The key '?{event.value}' begins with '?': put it in quotes.", line, field)
         key = self.value(event, field, depth)
         if not isinstance(key, str):
             message = f"The key {event.value!r} is not a text: put it in quotes."

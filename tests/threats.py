@@ -175,6 +175,4 @@ OPEN = {
     "faults.disk-database",
     "faults.kill-web",
     "faults.ten-thousand",
-    "values.naughty",
-    "yaml.suite",
 }

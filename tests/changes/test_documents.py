@@ -131,6 +131,7 @@ def test_it_tells_the_line_of_every_field():
         (b"null: x\n", "yaml.key", 1, ""),
         (b"? [a]\n: x\n", "yaml.key", 1, ""),
         (b"? {a: b}\n: x\n", "yaml.key", 1, ""),
+        (b"{?a: b}\n", "yaml.key", 1, ""),
         (b'"": x\n', "yaml.key", 1, ""),
         (b'"a\\nb": x\n', "yaml.key", 1, ""),
         (b"k" * 300 + b": x\n", "yaml.key", 1, ""),
