@@ -56,13 +56,12 @@ def suite(tmp_path_factory):
 @pytest.mark.threat("yaml.suite")
 def test_every_case_of_the_suite_is_refused_in_words_or_read_as_it_says(suite):
     assert len(suite) > 400
-    read, lenient, refused = [], {}, set()
+    read, lenient, refused = [], {}, []
     for name, case in suite.items():
         try:
             value = read_yaml(case["yaml"].encode(), "x.yml").value
         except InvalidFile as error:
-            assert all(problem.message.endswith(".") for problem in error.problems)
-            refused |= {problem.id for problem in error.problems}
+            refused += error.problems
             continue
         if case["fail"]:
             lenient[name] = value
@@ -71,7 +70,8 @@ def test_every_case_of_the_suite_is_refused_in_words_or_read_as_it_says(suite):
             read.append(name)
     assert lenient == LENIENT
     assert len(read) == 165
-    assert refused == {
+    assert [problem.message for problem in refused if not problem.message.endswith(".")] == []
+    assert {problem.id for problem in refused} == {
         *("yaml.syntax", "yaml.alias", "yaml.tag", "yaml.key", "yaml.directive", "yaml.documents", "yaml.empty"),
         "yaml.control-character",
     }
