@@ -124,8 +124,15 @@ def _reference_problems(types: dict[str, SystemType], kinds: dict[str, Kind]) ->
             wanted = as_dict(choice)
             offered = as_dict(types[kind.type].connection_schema.get("properties")) if kind.type in types else {}
             wrong = wanted.get("kind", next(iter(kinds))) not in kinds or wanted.get("systems", kind.type) not in types
+            named = kinds.get(str(wanted.get("kind")))
+            fields = as_dict(named.spec_schema.get("properties")) if named else {}
             if wrong or ("connection" in wanted and wanted["connection"] not in offered):
                 message = f"x-choices names {next(iter(wanted.values()))!r}, which the catalogue does not have."
+                yield Problem("catalog.reference", message, file, None, ".".join(("spec", *pattern)))
+            elif (field := str(wanted.get("field", ""))) and field.partition(".")[0] not in fields:
+                message = (
+                    f"x-choices names {field!r}, which is not a field of {wanted['kind']}{did_you_mean(field, fields)}"
+                )
                 yield Problem("catalog.reference", message, file, None, ".".join(("spec", *pattern)))
 
 

@@ -243,7 +243,7 @@ class _Reader:
             self.value(event, field, depth)
         if not isinstance(event, events.ScalarEvent):
             self.refuse("yaml.key", "A key must be a text, not a list or a mapping.", line, field)
-        start = event.start_mark.index
+        start = event.start_mark.index if event.start_mark else 0
         if self.text[start - 1 : start] == "?":  # libyaml leaves it out within brackets
             self.refuse("yaml.key", f"The key '?{event.value}' begins with '?': put it in quotes.", line, field)
         key = self.value(event, field, depth)

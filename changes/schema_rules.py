@@ -93,8 +93,10 @@ def _extension(key: str, value: Json, where: str) -> Iterator[tuple[str, str]]:
     elif key == "x-choices" and value not in ("teams", "systems"):
         target = as_dict(value)
         named = target.get("systems", target.get("kind", target.get("connection")))
-        if len(target) != 1 or not isinstance(named, str):
-            yield where, "x-choices is teams, systems, {systems: <type>}, {kind: <Kind>} or {connection: <field>}."
+        more = set(target) - {"field"} if "kind" in target else target
+        if len(more) != 1 or not isinstance(named, str) or not isinstance(target.get("field", ""), str):
+            forms = "teams, systems, {systems: <type>}, {kind: <Kind>, field: <field>} or {connection: <field>}"
+            yield where, f"x-choices is {forms}."
 
 
 def _wrong_defaults(data: dict[str, Json]) -> Iterator[tuple[str, str]]:

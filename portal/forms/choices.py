@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from changes.catalog import catalog
 from changes.documents import Address
+from changes.schema import values_at
 from changes.snapshot import Snapshot
 from portal.forms.shapes import Schema, as_schema
 from portal.forms.tree import Option
@@ -20,7 +21,7 @@ class RepositoryChoices:
     head: Snapshot
     address: Address
     in_draft: frozenset[str] = frozenset()  # paths that this request adds or edits
-    _named: dict[tuple[str, str], list[Option]] = field(default_factory=dict)
+    _named: dict[tuple[str, str, str], list[Option]] = field(default_factory=dict)
 
     def __call__(self, schema: Schema) -> tuple[Option, ...]:
         if "x-reference" in schema:
@@ -40,7 +41,8 @@ class RepositoryChoices:
             )
         if isinstance(wanted, dict) and isinstance(wanted.get("kind"), str):
             kind = str(wanted["kind"])
-            return tuple(self._of_kind(kind, self.address.system if self._is_offered_here(kind) else "")[:MOST])
+            system = self.address.system if self._is_offered_here(kind) else ""
+            return tuple(self._of_kind(kind, system, str(wanted.get("field", "")))[:MOST])
         if isinstance(wanted, dict) and "connection" in wanted and self.address.system in self.head.systems:
             listed = self.head.systems[self.address.system].connection.get(str(wanted["connection"]))
             return tuple(Option(str(value), str(value)) for value in listed) if isinstance(listed, list) else ()
@@ -51,18 +53,34 @@ class RepositoryChoices:
         system, offered = self.head.systems.get(self.address.system), catalog().kinds.get(kind)
         return bool(system and offered and offered.type == system.type)
 
-    def _of_kind(self, kind: str, system: str) -> list[Option]:
-        """The native names of a kind's documents, on one system or on all."""
-        if (system, kind) not in self._named:
-            found: dict[tuple[bool, str], Option] = {}  # those of the document's own team first
+    def _of_kind(self, kind: str, system: str, field: str = "") -> list[Option]:
+        """What a kind's documents, on one system or on all, say in a field; without one, their native names."""
+        if (system, kind, field) not in self._named:
+            said: dict[str, list[str]] = {}  # value -> the paths that say it
             for (on, sort, identity), paths in self.head.by_identity.items():
                 if sort == kind and (not system or on == system):
-                    name = next(iter(json.loads(identity).values()))
-                    note = "in this request" if self.in_draft.intersection(paths) else _team(paths[0])
-                    others = not any(path.split("/")[1] == self.address.team for path in paths)
-                    found[others, str(name)] = Option(str(name), str(name), note)
-            self._named[system, kind] = [found[key] for key in sorted(found)]
-        return self._named[system, kind]
+                    for value in (
+                        self._values(paths[0], field) if field else {next(iter(json.loads(identity).values()))}
+                    ):
+                        said.setdefault(str(value), []).extend(paths)
+            options = [self._option(value, paths) for value, paths in said.items()]
+            # Those of the document's own team first.
+            self._named[system, kind, field] = [option for _, option in sorted(options, key=lambda one: one[0])]
+        return self._named[system, kind, field]
+
+    def _values(self, path: str, field: str) -> set[str]:
+        """The texts at a field (`groups.*.group`), and of a list there its items."""
+        found = [value for _, value in values_at(self.head.documents[path].spec, tuple(field.split(".")), "")]
+        each = [inner for value in found for inner in (value if isinstance(value, list) else [value])]
+        return {value for value in each if isinstance(value, str)}
+
+    def _option(self, value: str, paths: list[str]) -> tuple[tuple[bool, str], Option]:
+        """Its rank and itself."""
+        teams = sorted({path.split("/")[1] for path in paths}, key=lambda team: (team != self.address.team, team))
+        note = f"of {teams[0]}" if len(teams) == 1 else f"of {teams[0]} and {len(teams) - 1} more"
+        if self.in_draft.intersection(paths):
+            note = "in this request"
+        return (teams[0] != self.address.team, value), Option(value, value, note)
 
     def _documents(self) -> tuple[Option, ...]:
         """Documents to depend on: of this request, of the same team, of the same system, then all others."""
@@ -78,7 +96,3 @@ class RepositoryChoices:
             if document.address != self.address
         )
         return tuple(Option(short, short) for _, short in ordered[:MOST])
-
-
-def _team(path: str) -> str:
-    return f"of {path.split('/')[1]}"
