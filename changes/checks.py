@@ -17,6 +17,7 @@ from changes.kinds import Catalog, Kind
 from changes.plan import Operation, Plan, PlanItem
 from changes.references import cycles, missing_references, still_referenced
 from changes.schema import line_of
+from changes.secret_refs import SYSTEM_SECRETS
 from changes.secret_rules import document_secrets, system_secrets
 from changes.snapshot import SITE_FILE, Snapshot, claims
 from changes.violations import Change, Violation, at
@@ -37,10 +38,16 @@ FIXES = {  # by the problem's id, else by its area
 
 
 def run_checks(
-    plan: Plan, *, base: Snapshot, head: Snapshot, catalog: Catalog, requester: str
+    plan: Plan,
+    *,
+    base: Snapshot,
+    head: Snapshot,
+    catalog: Catalog,
+    requester: str,
+    system_secrets: Iterable[str] = SYSTEM_SECRETS,
 ) -> tuple[Violation, ...]:
     """Every violation of a plan, in the order of its items."""
-    change = Change(plan, base, head, catalog, requester)
+    change = Change(plan, base, head, catalog, requester, tuple(system_secrets))
     found = [violation for check in CHECKS for violation in check(change)]
     places = {item.path: number for number, item in enumerate(plan.items)}
     return tuple(sorted(dict.fromkeys(found), key=lambda violation: places.get(violation.path, len(places))))

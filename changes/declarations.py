@@ -18,11 +18,11 @@ from changes.documents import (
     Json,
     Problem,
     did_you_mean,
-    is_secret_ref,
     join,
     name_message,
     read_yaml,
 )
+from changes.secret_refs import PREFIX, is_secret_ref
 
 T = TypeVar("T")
 
@@ -30,7 +30,6 @@ FORMAT = 1
 OWNERS = "owners"
 DEFAULT_ZONE = "default"
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@.+_-]{0,149}", re.ASCII)
-SECRET_PREFIX = re.compile(r"file:([A-Za-z0-9][A-Za-z0-9_.-]*/?)+|env:MERGEYARD_SECRET_[A-Z0-9_]+", re.ASCII)
 INTERVAL = re.compile(r"[1-9][0-9]{0,4}[smhd]", re.ASCII)
 ON_DRIFT = ("report", "self-heal")
 SITE_KEYS = ("format", "title", "platform_team", "auditors")
@@ -106,7 +105,7 @@ def parse_team(path: str, data: bytes) -> Team:
     keys = _mapping(path, data, TEAM_KEYS)
     name = keys.file_name("team", "teams/")
     members = keys.texts("members", USERNAME, "a user name: use letters, digits and @ . + - _")
-    prefixes = keys.texts("secret_prefixes", SECRET_PREFIX, f"a prefix of references like file:{name}/")
+    prefixes = keys.texts("secret_prefixes", PREFIX, f"a prefix of references like file:{name}/")
     for index, prefix in enumerate(prefixes):
         if ".." in prefix:
             keys.bad(join("secret_prefixes", index), "A prefix may not climb with '..'.")

@@ -13,6 +13,7 @@ from datetime import date
 from difflib import get_close_matches
 
 from changes.reading import MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, InvalidFile, Json, Problem, Tree, join, read_yaml
+from changes.secret_refs import is_secret_ref
 
 __all__ = [
     "MAX_DEPTH",
@@ -38,7 +39,6 @@ __all__ = [
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}", re.ASCII)
 SECRET_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
-SECRET_REF = re.compile(r"[a-z][a-z0-9-]{0,30}:[A-Za-z0-9][A-Za-z0-9_.#/-]{0,250}", re.ASCII)
 SECRET_LETTERS = "use lower-case letters, digits and underscores"
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 KEYS = ("kind", "spec", "depends_on", "expires", "secrets", "adopt")
@@ -250,13 +250,6 @@ class _Parse:
             self.bad("document.secret-reference", message, where)
             return None
         return SecretRef(ref, generate)
-
-
-def is_secret_ref(ref: str) -> bool:
-    """A provider, a colon and a plain relative name: nothing that climbs, no empty part."""
-    if not SECRET_REF.fullmatch(ref):
-        return False
-    return all(part.strip(".") for part in ref.partition(":")[2].split("/"))
 
 
 def as_data(document: Document) -> dict[str, Json]:

@@ -7,10 +7,10 @@ What is found is told by its place; neither a value nor a key that may be one is
 import re
 from collections.abc import Callable, Iterator
 
-from changes.documents import SECRET_NAME, Json, is_secret_ref, join
+from changes.documents import SECRET_NAME, Json, join
 from changes.reading import InvalidFile, Problem, read_yaml
+from changes.secret_refs import is_secret_ref
 
-PROVIDERS = ("env:", "file:")
 FOLDERS = ("resources/", "systems/")
 MENTIONED = re.compile(rb"\bsecrets\b")
 NO_REFERENCE = "A secret is a reference like file:payments/orders that says where the value is, never a value."
@@ -21,7 +21,7 @@ UNREADABLE = (
 
 def no_reference(ref: str) -> str:
     """Why this text is no reference of a known sort; empty when it is one."""
-    return "" if ref.startswith(PROVIDERS) and is_secret_ref(ref) else NO_REFERENCE
+    return "" if is_secret_ref(ref) else NO_REFERENCE
 
 
 def plain_secrets(path: str, data: bytes, *, refusal: Callable[[str], str] = no_reference) -> tuple[Problem, ...]:

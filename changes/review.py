@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from django.conf import settings
+
 from changes.approvals import Fact, People, Requirement, requirements
 from changes.catalog import catalog
 from changes.checks import Violation, nobody_left, run_checks
@@ -100,7 +102,14 @@ def evaluate_draft(change_request: ChangeRequest) -> Review:
         base=main,
         head="",
         plan=plan,
-        violations=run_checks(plan, base=rules.in_force, head=head, catalog=folders, requester=requester),
+        violations=run_checks(
+            plan,
+            base=rules.in_force,
+            head=head,
+            catalog=folders,
+            requester=requester,
+            system_secrets=settings.MERGEYARD_SYSTEM_SECRETS,
+        ),
         conflicts=tuple(edit.path for edit in edits if is_stale(edit, rules.main)),
         changes={path: head.files.get(path) for path in paths},
     )
@@ -177,7 +186,14 @@ def _evaluated(repository: Repository, main: str, head: str, *, requester: str, 
     changes = {path: new for path, (_, new) in merged.items()}
     after = changed(repository, before, changes, catalog=folders)
     plan = _against_approved(make_plan(before, after, list(changes), folders), rules)
-    violations = run_checks(plan, base=in_force, head=after, catalog=folders, requester=requester)
+    violations = run_checks(
+        plan,
+        base=in_force,
+        head=after,
+        catalog=folders,
+        requester=requester,
+        system_secrets=settings.MERGEYARD_SYSTEM_SECRETS,
+    )
     return _Outcome(base or "", head, plan, violations, conflicts, changes)
 
 

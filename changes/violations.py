@@ -7,6 +7,7 @@ from changes.documents import Document
 from changes.kinds import Catalog
 from changes.plan import Plan, PlanItem
 from changes.schema import line_of
+from changes.secret_refs import SYSTEM_SECRETS
 from changes.snapshot import Snapshot
 
 
@@ -31,6 +32,7 @@ class Change:
     head: Snapshot
     catalog: Catalog
     requester: str
+    system_secrets: tuple[str, ...] = SYSTEM_SECRETS  # prefixes under which a system's references may lie
 
     def documents(self) -> Iterator[tuple[PlanItem, Document]]:
         """The plan's resources that exist after the change, with their documents."""

@@ -12,7 +12,7 @@ from changes.declarations import System, parse_system, parse_team
 from changes.documents import Document, InvalidFile, SecretRef, parse_document
 from changes.kinds import SystemType
 from changes.repository import RepositoryError, state
-from changes.secret_rules import is_under
+from changes.secret_refs import is_under
 from executors import results, secrets
 from executors.inventory import Assigned, Handover, hand_over, reserved_key
 from executors.models import Commit, Cursor, ItemResource, WorkItem

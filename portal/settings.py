@@ -29,6 +29,21 @@ MERGEYARD_METRICS_TOKEN = env.str("MERGEYARD_METRICS_TOKEN", default="")
 MERGEYARD_SECRETS_DIR = Path(env.str("MERGEYARD_SECRETS_DIR", default=str(MERGEYARD_HOME / "secrets")))
 # `env:` references of systems resolve only under this prefix.
 MERGEYARD_SECRET_ENV_PREFIX = "MERGEYARD_SECRET_"
+# Under which prefixes a system's references may lie; `vault:` and `ansible-vault:` only where they are named here.
+MERGEYARD_SYSTEM_SECRETS = env.list("MERGEYARD_SYSTEM_SECRETS", default=["env:MERGEYARD_SECRET_", "file:"])
+# Files that ansible-vault encrypted, and the file with its password. The keys of a worker are in files of mode 0600.
+MERGEYARD_ANSIBLE_VAULT_DIR = Path(env.str("MERGEYARD_ANSIBLE_VAULT_DIR", default=str(MERGEYARD_SECRETS_DIR)))
+MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE = env.str("MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE", default="")
+# HashiCorp Vault or OpenBao, a KV engine of version 2; a token, or an AppRole's role with its secret id.
+MERGEYARD_VAULT_ADDRESS = env.str("MERGEYARD_VAULT_ADDRESS", default="")
+MERGEYARD_VAULT_NAMESPACE = env.str("MERGEYARD_VAULT_NAMESPACE", default="")
+MERGEYARD_VAULT_MOUNT = env.str("MERGEYARD_VAULT_MOUNT", default="secret")
+MERGEYARD_VAULT_TOKEN_FILE = env.str("MERGEYARD_VAULT_TOKEN_FILE", default="")
+MERGEYARD_VAULT_ROLE_ID = env.str("MERGEYARD_VAULT_ROLE_ID", default="")
+MERGEYARD_VAULT_SECRET_ID_FILE = env.str("MERGEYARD_VAULT_SECRET_ID_FILE", default="")
+MERGEYARD_VAULT_APPROLE_MOUNT = env.str("MERGEYARD_VAULT_APPROLE_MOUNT", default="approle")
+MERGEYARD_VAULT_CA_FILE = env.str("MERGEYARD_VAULT_CA_FILE", default="")
+MERGEYARD_VAULT_TIMEOUT_SECONDS = env.int("MERGEYARD_VAULT_TIMEOUT_SECONDS", default=10)
 
 
 def attempts_directory(home: Path, *, memory: list[str]) -> Path:

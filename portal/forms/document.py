@@ -5,11 +5,12 @@ A secret's value never enters the document: what is no allowed reference is refu
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from changes.documents import Json, is_secret_ref
+from changes.documents import Json
+from changes.secret_refs import example, is_under, is_writable
 from portal.forms.posted import Action, Posted, Reader, Typed, only_blank, plain
 from portal.forms.shapes import MISSING, Missing, Schema, Value
 from portal.forms.tree import Choices, Drawing, Field, flat, no_choices
@@ -85,18 +86,18 @@ class Surroundings:
 
     choices: Choices = no_choices
     secret_prefixes: Sequence[str] = ()
-    suggested_secret: str = ""
+    name: str = ""  # the document's own
     base: Mapping[str, Json] | None = None  # None: the document is new
     problems: Sequence[tuple[str, str]] = ()  # (document path or field name, sentence)
     lent: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_post(
-    kind: FormKind, old: Mapping[str, Json], posted: Posted, *, prefixes: Sequence[str], suggested: str = ""
+    kind: FormKind, old: Mapping[str, Json], posted: Posted, *, prefixes: Sequence[str], name: str = ""
 ) -> Reading:
     """The document that the posted form makes of `old`; keys the form does not know stay as they are.
 
-    A secret that is to be generated and has no place yet gets the `suggested` one.
+    A secret that is to be generated and has no place yet gets one after the document's `name`.
     """
     action = Action.parse(posted.getlist("do")[-1]) if "do" in posted else None
     reader = Reader(posted, kind.spec_schema, action)
@@ -104,7 +105,7 @@ def read_post(
     _set(typed, "spec", reader.read(kind.spec_schema, old.get("spec", {}), "spec", required=True))
     for key, schema in MORE:
         _set(typed, key, reader.read(schema, old.get(key, MISSING), key))
-    _set(typed, "secrets", _read_secrets(kind, old.get("secrets", MISSING), reader, prefixes, suggested))
+    _set(typed, "secrets", _read_secrets(kind, old.get("secrets", MISSING), reader, prefixes, name))
     document = {key: plain(value) for key, value in typed.items() if not only_blank(value)}
     return Reading(typed, document, tuple(reader.problems), reader.focus)
 
@@ -116,7 +117,7 @@ def _set(typed: dict[str, Typed], key: str, value: Value) -> None:
         typed[key] = value
 
 
-def _read_secrets(kind: FormKind, old: Value, reader: Reader, prefixes: Sequence[str], suggested: str) -> Value:
+def _read_secrets(kind: FormKind, old: Value, reader: Reader, prefixes: Sequence[str], document: str) -> Value:
     if not isinstance(old, dict | Missing):
         return old
     before: dict[str, Json] = old if isinstance(old, dict) else {}
@@ -128,8 +129,8 @@ def _read_secrets(kind: FormKind, old: Value, reader: Reader, prefixes: Sequence
         if isinstance(new_ref, str) and new_ref != ref and (said := refusal(new_ref, prefixes)):
             reader.problems.append((f"secrets.{name}.ref", said))
             new_ref = ref or MISSING
-        if wanted and not new_ref and suggested:
-            new_ref = f"{suggested}{suffix(name, kind)}"
+        if wanted and not new_ref:
+            new_ref = suggestion(name, kind, prefixes=filter(is_writable, prefixes), document=document) or MISSING
         if (new_ref or "") == ref and wanted == generate:
             continue
         if isinstance(new_ref, str):
@@ -151,7 +152,7 @@ def secret_parts(value: Json) -> tuple[str, bool]:
 
 def refusal(ref: str, prefixes: Sequence[str]) -> str:
     """Why this text may not be stored as a secret's reference; empty when it may. Never repeats the text."""
-    if prefixes and ref.startswith(tuple(prefixes)) and is_secret_ref(ref):
+    if any(is_under(ref, prefix) for prefix in prefixes):
         return ""
     if not prefixes:
         return (
@@ -159,7 +160,8 @@ def refusal(ref: str, prefixes: Sequence[str]) -> str:
         )
     places = " or ".join(prefixes)
     if ref.startswith(tuple(prefixes)) or any(prefix.startswith(ref) for prefix in prefixes):
-        return f"Go on: {places} is followed by a name of letters, digits, dots and dashes."
+        more = ", and the name of a field after #" if any("vault:" in prefix for prefix in prefixes) else ""
+        return f"Go on: {places} is followed by a name of letters, digits, dots and dashes{more}."
     return (
         f"Give the place where the value is kept, beginning with {places}, and never the value itself."
         " What you typed was not stored."
@@ -193,6 +195,7 @@ def _secret_fields(kind: FormKind, typed: Mapping[str, Typed], drawing: Drawing,
     fields = []
     for name, secret in kind.secrets.items():
         ref, generate = secret_parts(written.get(name) if isinstance(written, dict) else None)
+        suggested = suggestion(name, kind, prefixes=around.secret_prefixes, document=around.name)
         stem = f"secrets.{name}"
         errors = (*drawing.errors.get(stem, ()), *drawing.errors.get(f"{stem}.ref", ()))
         place = Field(
@@ -203,9 +206,9 @@ def _secret_fields(kind: FormKind, typed: Mapping[str, Typed], drawing: Drawing,
             help=secret.help,
             required=secret.required,
             text=ref,
-            placeholder=around.suggested_secret and f"{around.suggested_secret}{suffix(name, kind)}",
+            placeholder=suggested,
             errors=errors,
-            examples=(f"{around.suggested_secret}{suffix(name, kind)}",) if around.suggested_secret else (),
+            examples=(suggested,) if suggested else (),
         )
         switch = Field(
             name=f"{stem}.generate",
@@ -220,9 +223,11 @@ def _secret_fields(kind: FormKind, typed: Mapping[str, Typed], drawing: Drawing,
     return fields
 
 
-def suffix(name: str, kind: FormKind) -> str:
-    """What tells several secrets of one document apart in the suggested place."""
-    return "" if len(kind.secrets) == 1 else f"-{name.replace('_', '-')}"
+def suggestion(name: str, kind: FormKind, *, prefixes: Iterable[str], document: str) -> str:
+    """A place for one of a document's secrets under the first prefix that has room for it; empty if none has."""
+    only = len(kind.secrets) == 1
+    found = (example(prefix, name=document, field=name, only=only) for prefix in prefixes)
+    return next(filter(None, found), "")
 
 
 def _grouped(problems: Sequence[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

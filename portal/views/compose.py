@@ -123,7 +123,7 @@ def _save_form(request: HttpRequest, desk: Desk) -> Desk:
     if document is None or desk.kind is None:
         raise workflow.Refused("The form cannot be saved while the YAML cannot be read: mend the YAML first.")
     reading = read_post(
-        desk.kind, document, request.POST, prefixes=desk.secret_prefixes, suggested=desk.suggested_secret
+        desk.kind, document, request.POST, prefixes=desk.secret_prefixes, name=desk.address.name if desk.address else ""
     )
     text = desk.selected.text
     if reading.document != document:

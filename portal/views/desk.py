@@ -209,12 +209,6 @@ class Desk:
         team = self.main.teams.get(self.address.team) if self.address else None
         return team.secret_prefixes if team else ()
 
-    @property
-    def suggested_secret(self) -> str:
-        """A place for this document's secrets under the team's first prefix that is a folder."""
-        prefix = next((each for each in self.secret_prefixes if each.endswith("/")), "")
-        return f"{prefix}{self.address.name}" if prefix and self.address else ""
-
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The form; empty where the document can only be written as YAML."""
@@ -227,7 +221,7 @@ class Desk:
         return Surroundings(
             choices=RepositoryChoices(self.head, address, frozenset(each.path for each in self.edits)),
             secret_prefixes=self.secret_prefixes,
-            suggested_secret=self.suggested_secret,
+            name=address.name,
             base=self.base,
             problems=[(each.field, each.message) for each in self.problems if not each.gap],
             lent={f"spec.{name}": address.name for name in kind.identity},

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from changes.approvals import People, requirements
 from changes.checks import CHECKS, nobody_left, run_checks
-from changes.plan import Plan
-from changes.secret_rules import is_under
+from changes.plan import Plan, make_plan
+from changes.secret_refs import is_under
 from tests.changes.test_snapshot import CHANGES
 from tests.changes.trees import EVERYBODY, KINDS, QUEUE, SITE, SYSTEM, changed, plan_of, queue, tree, violations
 
@@ -316,6 +316,20 @@ def test_a_prefix_counts_from_main_and_a_new_team_brings_its_own():
     assert violations({**new, path: account(password="file:new/a")}, requester="paula") == ()
 
 
+def test_what_may_be_generated_goes_where_a_worker_can_write():
+    vault = "members: [rita]\nsecret_prefixes: ['vault:pay/', 'ansible-vault:pay.yml', 'file:pay/']\n"
+    base = tree({"teams/payments.yml": vault})
+
+    def generated(ref):
+        return violations({ACCOUNT.format("a"): account(password={"ref": ref, "generate": True})}, base)
+
+    assert generated("vault:pay/a#password") == ()
+    (found,) = generated("ansible-vault:pay.yml#a")
+    assert (found.id, found.fix) == ("secrets.generate", "Use a file: or vault: reference, or remove 'generate: true'.")
+    (found,) = violations({ACCOUNT.format("a"): account()}, base)
+    assert found.fix == "Add a reference under secrets, like 'password: vault:pay/a#password'."
+
+
 @pytest.mark.parametrize(
     ("ref", "prefix", "under"),
     [
@@ -340,10 +354,25 @@ def test_a_systems_secrets_come_from_allowed_places():
         return violation.id, violation.field, violation.line
 
     assert found("{password: env:HOME}") == ("secrets.prefix", "secrets.password", 5)
-    assert found("{password: 'vault:x'}") == ("secrets.prefix", "secrets.password", 5)
+    assert found("{password: 'vault:x#y'}") == ("secrets.prefix", "secrets.password", 5)
     assert found("{password: 'file:a', passwort: 'file:b'}") == ("secrets.unknown", "secrets.passwort", 5)
     assert found("{token: 'file:a'}") == ("secrets.missing", "secrets", 5)
     assert violations({TEST: system("{password: 'file:queue'}")}, requester="paula") == ()
+
+
+@pytest.mark.threat("values.foreign-secret")
+def test_a_systems_secrets_come_from_other_places_only_where_a_setting_names_them():
+    base = tree()
+    files = {TEST: SYSTEM.replace("env:MERGEYARD_SECRET_QUEUE", "vault:systems/queue#password")}
+    head = base.with_changes(changed(files))
+    plan = make_plan(base, head, files, KINDS)
+
+    def found(*places):
+        return run_checks(plan, base=base, head=head, catalog=KINDS, requester="paula", system_secrets=places)
+
+    assert found("file:", "vault:systems/") == ()
+    (refused,) = found("file:", "vault:others/")
+    assert (refused.id, refused.fix) == ("secrets.prefix", "Use a reference under file: or vault:others/.")
 
 
 def test_a_system_names_a_type_and_teams_that_exist():
