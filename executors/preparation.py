@@ -5,7 +5,9 @@ was mended since is used. A file that an unapproved commit changed is refused. W
 of the run can hold for it alone. It must not know Ansible or the queue.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+
+from django.conf import settings
 
 from changes.catalog import catalog
 from changes.declarations import System, parse_system, parse_team
@@ -63,20 +65,13 @@ class Main:
         return True
 
 
-@dataclass(slots=True)
-class _Values:
-    """Secrets resolved so far, for the masker."""
-
-    known: list[str] = field(default_factory=list)
-
-    def resolve(self, ref: str, *, generate: bool = False) -> str:
-        value = secrets.resolve(ref, generate=generate)
-        self.known.append(value)
-        return value
-
-
 def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
-    """Raises CannotPrepare when nothing of the item can be run."""
+    """Raises CannotPrepare when nothing of the item can be run, secrets.Unavailable when it can be later."""
+    with secrets.Resolver() as values:
+        return _prepared(item, rows, values)
+
+
+def _prepared(item: WorkItem, rows: list[ItemResource], values: secrets.Resolver) -> Prepared:
     main = Main()
     system = _system(item, main)
     system_type = catalog().types.get(system.type)
@@ -85,9 +80,8 @@ def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
     problems = system_type.connection_problems(system.connection)
     if problems:
         raise CannotPrepare(f"The connection of {system.name} is not valid: {problems[0].field}: {problems[0].message}")
-    values = _Values()
     try:
-        system_secrets = {name: values.resolve(ref) for name, ref in system.secrets.items()}
+        system_secrets = {name: _of_system(ref, values, system.name) for name, ref in system.secrets.items()}
     except secrets.CannotResolve as error:
         raise CannotPrepare(str(error)) from error
     assigned: list[Assigned] = []
@@ -135,7 +129,7 @@ def _approved(path: str, commit: str) -> bytes | None:
     return data
 
 
-def _assigned(row: ItemResource, system_type: SystemType, values: _Values, prefixes: "_Prefixes") -> Assigned:
+def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolver, prefixes: "_Prefixes") -> Assigned:
     document = _document(row)
     address = document.address
     if address.kind not in system_type.kinds:
@@ -183,7 +177,16 @@ class _Prefixes:
             raise CannotPrepare(str(error.problems[0])) from error
 
 
-def _secret(secret: SecretRef, values: _Values, *, allowed: tuple[str, ...], team: str) -> str:
+def _of_system(ref: str, values: secrets.Resolver, system: str) -> str:
+    places = settings.MERGEYARD_SYSTEM_SECRETS
+    if not any(is_under(ref, place) for place in places):
+        raise CannotPrepare(
+            f"{system} may not use {ref}: MERGEYARD_SYSTEM_SECRETS of this worker names only {', '.join(places)}."
+        )
+    return values.resolve(ref)
+
+
+def _secret(secret: SecretRef, values: secrets.Resolver, *, allowed: tuple[str, ...], team: str) -> str:
     if not any(is_under(secret.ref, prefix) for prefix in allowed):
         raise CannotPrepare(f"{team} may not use {secret.ref}: it is under none of the team's secret_prefixes.")
     return values.resolve(secret.ref, generate=secret.generate)

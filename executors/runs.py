@@ -27,6 +27,7 @@ from executors.events import EventWriter, Stale, clean_data, plain
 from executors.models import ItemResource
 from executors.preparation import CannotPrepare, Prepared, prepare
 from executors.results import End, MainMoved, Result
+from executors.secrets import Unavailable
 from executors.states import ItemState, ResultState, RunState
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,9 @@ def work_on(claim: Claim) -> None:
         log.warning("Nothing of it is recorded: %s", stale)
     except MainMoved:
         _give_up(claim, RunState.INTERRUPTED, MOVED)
+    except Unavailable as away:
+        log.warning("Run %s: %s", claim.run.pk, away)
+        _give_up(claim, RunState.ERRORED, f"{away} Nothing is wrong with the work.")
     except Exception:
         log.exception("Run %s broke", claim.run.pk)
         _give_up(claim, RunState.ERRORED, "Mergeyard failed, not the work; it is tried again.", traceback.format_exc())

@@ -3,12 +3,15 @@
 import json
 import os
 import subprocess
+import sys
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from executors.models import Event, ItemResource, Run, WorkItem
-from executors.secrets import CannotResolve, resolve
+from executors.secrets import CannotResolve, Resolver
 from tests.executors.conftest import box, document
+from tests.vault_server import put_key
 
 
 @pytest.fixture
@@ -16,6 +19,11 @@ def directory(settings, tmp_path):
     settings.MERGEYARD_SECRETS_DIR = tmp_path / "secrets"
     (tmp_path / "secrets" / "payments").mkdir(parents=True)
     return tmp_path / "secrets"
+
+
+def resolve(ref, **how):
+    with Resolver() as values:
+        return values.resolve(ref, **how)
 
 
 def put(path, text="value of the file\n", mode=0o600):
@@ -32,16 +40,19 @@ def test_a_file_is_read_without_its_last_newline(directory):
 def test_a_variable_is_read_only_under_the_prefix(monkeypatch):
     monkeypatch.setenv("MERGEYARD_SECRET_KAFKA", "from the environment")
     assert resolve("env:MERGEYARD_SECRET_KAFKA") == "from the environment"
-    for name in ("HOME", "MERGEYARD_DATABASE_URL", "MERGEYARD_SECRET_KAFKA\n"):
+    for name in ("HOME", "MERGEYARD_DATABASE_URL", "MERGEYARD_SECRET_KEY"):
+        monkeypatch.setenv(name, "not for systems")
         with pytest.raises(CannotResolve, match="only variables that begin with MERGEYARD_SECRET_"):
             resolve(f"env:{name}")
+    with pytest.raises(CannotResolve, match="no reference"):
+        resolve("env:MERGEYARD_SECRET_KAFKA\n")
 
 
 @pytest.mark.threat("values.paths")
 @pytest.mark.parametrize("name", ["../outside", "payments/../../outside", "/etc/passwd", "", "payments/./x", ".hidden"])
 def test_no_name_leads_out_of_the_directory(directory, name):
     put(directory.parent / "outside")
-    with pytest.raises(CannotResolve, match=r"plain names below|does not exist"):
+    with pytest.raises(CannotResolve, match=r"plain names|does not exist"):
         resolve(f"file:{name}")
 
 
@@ -65,6 +76,98 @@ def test_a_value_that_could_not_be_masked_is_refused(directory):
     put(directory / "short", "abc")
     with pytest.raises(CannotResolve, match="shorter than 4 characters"):
         resolve("file:short")
+    put(directory / "lines", "abc\ndef\nghi\n")
+    with pytest.raises(CannotResolve, match="Every line of the secret file:lines is shorter than 4 characters"):
+        resolve("file:lines")
+
+
+def encrypted(text, password="the-password"):
+    return VaultLib([("default", VaultSecret(password.encode()))]).encrypt(text.encode())
+
+
+@pytest.fixture
+def vaulted(directory, settings, tmp_path):
+    """A file that ansible-vault encrypted, and the worker's file with its password."""
+    settings.MERGEYARD_ANSIBLE_VAULT_DIR = directory
+    settings.MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE = str(put_key(tmp_path / "vault-password", "the-password\n"))
+    file = directory / "payments" / "secrets.yml"
+    file.write_bytes(encrypted("orders: value of the key\npin: 4711\nshort: abc\ntext: |\n  several\n  lines\n"))
+    return file
+
+
+ORDERS = "ansible-vault:payments/secrets.yml#orders"
+
+
+def test_a_key_of_an_encrypted_file_is_read(vaulted):
+    assert resolve(ORDERS) == "value of the key"
+    assert resolve(ORDERS.replace("orders", "text")) == "several\nlines"
+
+
+def test_an_encrypted_file_is_what_ansible_vault_writes(vaulted, tmp_path):
+    """The command that people use, and another id than ours."""
+    vaulted.write_text("orders: from the command\n")
+    password = f"production@{tmp_path}/vault-password"
+    command = [sys.executable, "-m", "ansible", "vault", "encrypt", "--encrypt-vault-id", "production"]
+    subprocess.run([*command, "--vault-id", password, vaulted], check=True, capture_output=True)
+    assert vaulted.read_text().startswith("$ANSIBLE_VAULT;1.2;AES256;production\n")
+    assert resolve(ORDERS) == "from the command"
+
+
+def test_a_rotated_value_and_a_rotated_password_need_no_restart(vaulted, tmp_path):
+    with Resolver() as attempt:
+        assert attempt.resolve(ORDERS) == "value of the key"
+        vaulted.write_bytes(encrypted("orders: another value", "another-password"))
+        assert attempt.resolve(ORDERS) == "value of the key"
+    with pytest.raises(CannotResolve, match="its password is another one"):
+        resolve(ORDERS)
+    put_key(tmp_path / "vault-password", "another-password")
+    assert resolve(ORDERS) == "another value"
+
+
+@pytest.mark.parametrize(
+    ("ref", "content", "said"),
+    [
+        (ORDERS.replace("orders", "none"), None, "its file has no key none"),
+        (ORDERS.replace("orders", "pin"), None, "is not a text; put its value in quotes"),
+        (ORDERS.replace("orders", "short"), None, "shorter than 4 characters"),
+        (ORDERS.replace("secrets.yml", "none.yml"), None, "this worker has no such file"),
+        (ORDERS, b"orders: hunter2hunter2\n", "it is not encrypted by ansible-vault"),
+        (ORDERS, b"$ANSIBLE_VAULT;1.1;AES256\n616263", "it is damaged, or its password is another one"),
+        (ORDERS, b"$ANSIBLE_VAULT;1.1;AES256\nhunter2hunter2", "it is damaged, or its password is another one"),
+        (ORDERS, encrypted("- hunter2hunter2"), "is no mapping of names to values"),
+        (ORDERS, encrypted("orders: !x hunter2hunter2\n"), r"is not plain YAML \(line 1\)"),
+        (ORDERS, encrypted("hunter2hunter2"), "is no mapping of names to values"),
+        (ORDERS, b"x" * 2_000_001, "larger than 2000000 bytes"),
+    ],
+    ids=range(11),
+)
+def test_what_is_wrong_with_an_encrypted_file_is_said_and_nothing_of_it_repeated(vaulted, ref, content, said):
+    if content is not None:
+        vaulted.write_bytes(content)
+    with pytest.raises(CannotResolve, match=said) as refused:
+        resolve(ref)
+    assert "hunter2" not in str(refused.value)
+    assert str(refused.value).count(ref) == 1
+
+
+def test_an_encrypted_file_that_others_may_write_is_refused(vaulted):
+    vaulted.chmod(0o666)
+    with pytest.raises(CannotResolve, match="may be written by others"):
+        resolve(ORDERS)
+
+
+@pytest.mark.threat("worker.secret-store")
+@pytest.mark.parametrize(
+    "setting",
+    ["MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE", "MERGEYARD_VAULT_TOKEN_FILE", "MERGEYARD_VAULT_SECRET_ID_FILE"],
+)
+def test_no_reference_reads_a_key_of_the_worker(directory, settings, setting):
+    put(directory / "payments" / "token", "key of the worker")
+    (directory / "payments" / "other-name").hardlink_to(directory / "payments" / "token")
+    setattr(settings, setting, str(directory / "payments" / "token"))
+    for name in ("token", "other-name"):
+        with pytest.raises(CannotResolve, match="is a key of the worker itself"):
+            resolve(f"file:payments/{name}")
 
 
 def test_a_missing_file_is_generated_once(directory):
