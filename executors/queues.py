@@ -236,6 +236,15 @@ def warnings() -> list[str]:
     return found
 
 
+def forget() -> None:
+    """Drop what was kept for rows: after a restore their numbers are given out again. Raises QueueAway."""
+    try:
+        for key in redis().scan_iter("mergeyard:*", count=1000):
+            redis().delete(key)
+    except Errors as error:
+        raise away(error) from error
+
+
 def lengths() -> dict[str, int]:
     """Zone -> systems that wait in its queue. Raises QueueAway."""
     try:

