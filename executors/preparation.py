@@ -34,6 +34,7 @@ class Prepared:
     system_type: SystemType
     handover: Handover
     local_paths: tuple[str, ...]
+    environment: str  # that the system names
     rows: tuple[ItemResource, ...]
     refused: dict[str, str]
     masker: secrets.Masker
@@ -97,7 +98,8 @@ def _prepared(item: WorkItem, rows: list[ItemResource], values: secrets.Resolver
     kinds = {name: catalog().kinds[name] for name in system_type.kinds}
     handover = hand_over(system, assigned, system_type=system_type, kinds=kinds, secrets=system_secrets)
     paths = system_type.local_paths(system.connection)
-    return Prepared(main, system_type, handover, paths, tuple(rows), refused, secrets.Masker(values.known))
+    masker = secrets.Masker(values.known)
+    return Prepared(main, system_type, handover, paths, system.environment, tuple(rows), refused, masker)
 
 
 def _system(item: WorkItem, main: Main) -> System:

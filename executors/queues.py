@@ -8,6 +8,7 @@ while one still waits; it expires, so a job that died between queue and worker h
 import functools
 import logging
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -73,6 +74,11 @@ class ZoneWorker(SimpleWorker):  # type: ignore[misc]
 
     max_connection_wait_time = 5.0
     zone = DEFAULT_ZONE
+    between: Callable[[], object] = staticmethod(lambda: None)  # called in the main thread, while no job runs
+
+    def heartbeat(self, *args: Any, **kwargs: Any) -> None:
+        super().heartbeat(*args, **kwargs)
+        self.between()
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         close_old_connections()
@@ -201,11 +207,12 @@ def has_worker(zone: str) -> bool:
         raise away(error) from error
 
 
-def serve(zone: str, *, burst: bool = False) -> None:
+def serve(zone: str, *, burst: bool = False, between: Callable[[], object] = lambda: None) -> None:
     """Work until told to stop. A worker that loses the queue in the middle of a job ends; here the next one begins."""
     while True:
         try:
             one = worker(zone)
+            one.between = between
             one.work(burst=burst, logging_level="WARNING")
             if burst or one._shutdown_requested_date is not None:
                 return

@@ -21,7 +21,8 @@ from changes.documents import Address, InvalidFile
 from executors import results
 from executors.ansible.attempt import Attempt
 from executors.ansible.play import Ending, Order, Play
-from executors.ansible.sandbox import NotAllowed, containment, local_paths
+from executors.ansible.sandbox import NotAllowed, containment, local_paths, must_be_allowed
+from executors.ansible.usage import Limits
 from executors.claim import Claim, cancel_wanted, outdated, renew
 from executors.events import EventWriter, Stale, clean_data, plain
 from executors.models import ItemResource
@@ -138,19 +139,25 @@ class _Run:
         self.task = ""  # the running one, under which the page shows what its module reports
         self.play: Play | None = None
         self.killed = ""
+        self.limits = Limits(
+            memory=settings.MERGEYARD_RUN_MEMORY_MB * 1_000_000, processes=settings.MERGEYARD_RUN_PROCESSES
+        )
 
     def run(self) -> None:
         rows, late = outdated(self.claim.item)
         results.supersede(self.claim, [row.path for row in late])
         try:
             prepared = prepare(self.claim.item, rows)
+            must_be_allowed(self.claim.item.system, prepared.environment)
             writable = local_paths(prepared.local_paths)
         except (CannotPrepare, NotAllowed) as error:
             failed = {row.path: Result(ResultState.FAILED, message=str(error)) for row in rows}
             results.start(self.claim)
             results.finish(self.claim, End(ItemState.FAILED, RunState.FAILED, str(error), failed))
             return
-        order = Order(prepared.system_type.folder, prepared.handover, writable)
+        folder = prepared.system_type.folder
+        digest = digest_of(folder)  # as it lies there now, which is what the play will use
+        order = Order(self.claim.item.system, folder, digest, prepared.handover, writable)
         with Attempt(settings.MERGEYARD_ATTEMPTS_DIR, run_id=self.claim.run.pk) as attempt:
             self._play(attempt, order, prepared)
 
@@ -158,14 +165,13 @@ class _Run:
         how = containment()
         fields = {"contained": how.works, "containment": how.sentence[:200]}
         type_ = prepared.system_type
-        digest = digest_of(type_.folder)  # as it lies there now, which is what the play will use
-        self._start(prepared, catalog_digest=digest, catalog_origin=type_.origin[:500], **fields)
+        self._start(prepared, catalog_digest=order.digest, catalog_origin=type_.origin[:500], **fields)
         self.digests = prepared.handover.digests
         writer = EventWriter(self.claim.run, mask=prepared.masker)
         try:
             run = self.claim.run
             writer.write("note", text=f"Attempt {self.claim.item.attempts} on worker {run.worker}. {how.sentence}")
-            if digest != type_.digest:
+            if order.digest != type_.digest:
                 writer.write("note", text=CHANGED_FILES)
             for path, sentence in prepared.refused.items():
                 writer.write("note", text=f"{path}: {sentence}")
@@ -219,7 +225,7 @@ class _Run:
                 self._note_creating()
                 if play.ended.is_set():
                     break
-                self.killed = self._must_end(writer, boot_time() - begun)
+                self.killed = self._must_end(writer, play, boot_time() - begun)
         finally:
             play.kill()
             if self.keeper.too_late or writer.stale:
@@ -242,7 +248,7 @@ class _Run:
                 break
             del self.creating[: len(rows)]
 
-    def _must_end(self, writer: EventWriter, seconds: float) -> str:
+    def _must_end(self, writer: EventWriter, play: Play, seconds: float) -> str:
         """Why the play has to be killed now; empty if it may go on."""
         if self.keeper.too_late or writer.stale:
             return "The lease was lost."
@@ -250,7 +256,9 @@ class _Run:
             return "It was cancelled."
         if seconds > settings.MERGEYARD_RUN_TIMEOUT_SECONDS:
             return f"It took longer than {settings.MERGEYARD_RUN_TIMEOUT_SECONDS} seconds and was ended."
-        return ""
+        if writer.number > settings.MERGEYARD_RUN_LINES:
+            return f"It printed more than {settings.MERGEYARD_RUN_LINES:,} lines and was ended."
+        return play.beyond(self.limits)
 
     def _line(self, sort: str, task: str, text: str, writer: EventWriter) -> None:
         self.task = task

@@ -72,9 +72,18 @@ MERGEYARD_ATTEMPTS_DIR = Path(
 MERGEYARD_LOCAL_PATHS = [Path(p) for p in env.list("MERGEYARD_LOCAL_PATHS", default=[])]
 # auto: bubblewrap where user namespaces work; off: never (said on every run).
 MERGEYARD_CONTAINMENT = env.str("MERGEYARD_CONTAINMENT", default="auto")
+# Environments whose systems a worker that cannot contain its runs serves nevertheless; `*`: all.
+MERGEYARD_UNCONTAINED = env.list("MERGEYARD_UNCONTAINED", default=["test", "development", "staging"])
 MERGEYARD_LEASE_SECONDS = 30
 MERGEYARD_RENEW_WITHIN_SECONDS = 20
 MERGEYARD_RUN_TIMEOUT_SECONDS = env.int("MERGEYARD_RUN_TIMEOUT_SECONDS", default=3600)
+# Of all processes of a run together, and what it keeps in its directory.
+MERGEYARD_RUN_MEMORY_MB = env.int("MERGEYARD_RUN_MEMORY_MB", default=2000)
+MERGEYARD_RUN_PROCESSES = env.int("MERGEYARD_RUN_PROCESSES", default=500)
+MERGEYARD_RUN_LINES = env.int("MERGEYARD_RUN_LINES", default=5_000_000)
+# How many systems of a worker have Ansible ready in memory (0: every run starts it anew), and for how long unused.
+MERGEYARD_WARM_SANDBOXES = env.int("MERGEYARD_WARM_SANDBOXES", default=4)
+MERGEYARD_WARM_SECONDS = env.int("MERGEYARD_WARM_SECONDS", default=600)
 MERGEYARD_MAX_ATTEMPTS = env.int("MERGEYARD_MAX_ATTEMPTS", default=3)
 MERGEYARD_ZONES = env.list("MERGEYARD_ZONES", default=["default"])
 

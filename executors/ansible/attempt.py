@@ -15,33 +15,30 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from changes.documents import Json
 
 MARK = "MERGEYARD_ATTEMPT"  # in the environment of every process of a play that is not contained
 
 
-class Attempt:
-    """Use as a context manager; on leaving it everything is gone."""
+class Place:
+    """A directory of our own below `parent`, locked while we live: a context manager that leaves nothing behind."""
 
-    def __init__(self, parent: Path, *, run_id: int) -> None:
+    def __init__(self, parent: Path, name: str) -> None:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_ours(parent):
             raise PermissionError(
                 f"making an attempt in {parent}: it is no directory of this worker's user that nobody else may write to"
             )
-        self.root = parent.resolve() / f"{run_id}-{secrets.token_hex(6)}"
-        self.play, self.bin = self.root / "play", self.root / "bin"
+        self.root = parent.resolve() / f"{name}-{secrets.token_hex(6)}"
         self._lock = -1
 
-    def __enter__(self) -> "Attempt":
+    def __enter__(self) -> Self:
         with _locked(self.root.parent, fcntl.LOCK_SH):  # a sweeper must not come between the two
             self.root.mkdir(mode=0o700)
             self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-        for folder in (self.play, self.bin, self.play / "inventory"):
-            folder.mkdir(mode=0o700)
-        os.mkfifo(self.events, 0o600)
         return self
 
     def __exit__(
@@ -49,6 +46,32 @@ class Attempt:
     ) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         os.close(self._lock)
+
+    @property
+    def descriptor(self) -> int:
+        """Of the directory, while we live."""
+        return self._lock
+
+
+class Attempt(Place):
+    """The place of one run."""
+
+    def __init__(self, parent: Path, *, run_id: int) -> None:
+        super().__init__(parent, str(run_id))
+        self.play, self.bin = self.root / "play", self.root / "bin"
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        for folder in (self.play, self.bin, self.play / "inventory"):
+            folder.mkdir(mode=0o700)
+        os.mkfifo(self.events, 0o600)
+        os.mkfifo(self.alive, 0o600)
+        return self
+
+    @property
+    def alive(self) -> Path:
+        """Held open for writing by the keeper of a warm play for as long as anything of the play lives."""
+        return self.bin / "alive"
 
     @property
     def events(self) -> Path:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from executors.ansible import runner_process
-from executors.ansible.attempt import Attempt, kill_marked
-from executors.ansible.sandbox import SHARED, View, containment, environment, wrapper
+from executors.ansible.attempt import MARK, Attempt, kill_marked
+from executors.ansible.sandbox import SHARED, View, contained_environment, containment, environment, of_attempt, wrapper
+from executors.ansible.usage import Limits, beyond
+from executors.ansible.warm import Sandbox, gone, sandboxes
 from executors.inventory import INVENTORY, Handover
 
 log = logging.getLogger(__name__)
@@ -34,9 +36,11 @@ Report = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to play: the system type's folder, the content of the attempt's files, directories it may write to."""
+    """What to play for a system: its type's folder and digest, the attempt's files, directories it may write to."""
 
+    system: str
     folder: Path
+    digest: str
     handover: Handover
     writable: tuple[Path, ...] = ()
 
@@ -66,6 +70,8 @@ class Play:
         self._process: subprocess.Popen[str] | None = None
         self._threads: list[threading.Thread] = []
         self._wake, self._woken = os.pipe()
+        self._warm: Sandbox | None = None
+        self._alive = -1
 
     def start(self, *, on_end: Callable[[], None], renewed: float, within: float) -> None:
         """`renewed`: when the lease was, in seconds of boot time; the play lives `within` seconds from then on."""
@@ -75,12 +81,7 @@ class Play:
         attempt.write_json("play/secrets.json", order.handover.secrets)
         attempt.write("play/ansible.cfg", "")
         inventory = attempt.write("play/inventory/hosts", INVENTORY)
-        contained = containment().works
-        variables = environment(order.folder, attempt.play, ident=runner_process.IDENT, contained=contained)
-        if not contained:
-            (attempt.play / "home").mkdir(mode=0o700)
-        view = View((order.folder, SHARED), (attempt.play, *order.writable), variables)
-        attempt.write("bin/ansible-playbook", wrapper(view, chdir=attempt.play), mode=0o700)
+        attempt.write("bin/ansible-playbook", self._program(), mode=0o700)
         path = f"{attempt.bin}:/usr/bin:/bin"
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-u", runner_process.__file__],
@@ -111,6 +112,28 @@ class Play:
         for thread in self._threads:
             thread.start()
 
+    def _program(self) -> str:
+        """What the runner starts as `ansible-playbook`."""
+        attempt, order = self.attempt, self.order
+        own = of_attempt(attempt.play, ident=runner_process.IDENT)
+        if not containment().works:
+            home = attempt.play / "home"
+            home.mkdir(mode=0o700)
+            variables = {**environment(order.folder, home=home, temporary=home), **own, MARK: str(attempt.play)}
+            return wrapper(View((), (), variables), chdir=attempt.play)
+        view = View((order.folder, SHARED), order.writable, contained_environment(order.folder))
+        self._warm = sandboxes.get(order.system, view, digest=order.digest)
+        if self._warm is None:
+            cold = View(view.read_only, (attempt.play, *order.writable), {**view.environment, **own})
+            return wrapper(cold, chdir=attempt.play)
+        self._alive = os.open(attempt.alive, os.O_RDONLY | os.O_NONBLOCK)
+        return self._warm.script(attempt, ident=runner_process.IDENT)
+
+    def beyond(self, limits: Limits) -> str:
+        """Why it has to end for what it takes of this host, as a sentence; empty if it may go on."""
+        roots = [self._started().pid, *([self._warm.pid] if self._warm else [])]
+        return beyond(limits, roots=roots, directory=self.attempt.play)
+
     def renewed(self, at: float) -> None:
         """The lease was renewed then, in seconds of boot time. After `start`, from any one thread."""
         self._send(at)
@@ -130,8 +153,18 @@ class Play:
         """Nothing of the play lives afterwards: the kernel ends the sandbox with the process that started it."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
+        self._clear()
+
+    def _clear(self) -> None:
+        """End what a play has left where the kernel does not do it with the runner's process."""
         if not containment().works:
             kill_marked(self.attempt.play)
+        if self._warm is None or self._process is None:
+            return
+        self._process.wait()  # then its client is dead too and starts nothing any more
+        if not gone(self._alive):
+            log.warning("Something of a play did not end, so its sandbox is ended.")
+            sandboxes.drop(self._warm)
 
     def wait(self) -> Ending:
         """After `ended` or `kill`: everything that was printed and reported has been handed on."""
@@ -143,8 +176,9 @@ class Play:
         self.ending.overdue = self._process.wait() == runner_process.OVERDUE
         with contextlib.suppress(OSError):
             _pipe(self._process.stdin).close()
-        if not containment().works:
-            kill_marked(self.attempt.play)
+        self._clear()
+        if self._alive >= 0:
+            os.close(self._alive)
         os.write(self._woken, b".")
         reports.join()
         os.close(self._wake)

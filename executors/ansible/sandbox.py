@@ -20,7 +20,6 @@ from pathlib import Path
 from django.conf import settings
 
 from changes.catalog import SHARED_PLUGINS
-from executors.ansible.attempt import MARK
 
 ETC = (
     "passwd",
@@ -36,11 +35,12 @@ ETC = (
 )
 SHARED = SHARED_PLUGINS
 NOBODY = "65534"
+TEMPORARY, HOME = Path("/tmp"), Path("/tmp/home")  # inside
 CALLBACKS = "ansible_runner/display_callback/callback"
 
 
 class NotAllowed(Exception):
-    """The connection names a directory that this worker may not give away; one sentence."""
+    """This worker may not do that for this system: for want of a sandbox, or for a directory; one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,18 @@ def containment() -> Containment:
     return Containment(bwrap, "Contained by bubblewrap: own processes, users and files; the host's network.")
 
 
+def must_be_allowed(system: str, environment: str) -> None:
+    """Where plays are not contained, only systems of some environments are served. Raises NotAllowed."""
+    how, allowed = containment(), settings.MERGEYARD_UNCONTAINED
+    if how.works or environment in allowed or "*" in allowed:
+        return
+    kind = f"its environment is {environment}" if environment else "it names no environment"
+    raise NotAllowed(
+        f"This worker does not run {system}: {kind}, and runs are not contained here. {how.sentence} Mend that, or "
+        "name the environment in MERGEYARD_UNCONTAINED of this worker, then retry."
+    )
+
+
 def _find() -> str | None:
     if found := shutil.which("bwrap"):
         return found
@@ -95,18 +107,16 @@ def _find() -> str | None:
     return str(packed) if os.access(packed, os.X_OK) else None
 
 
-def environment(folder: Path, play: Path, *, ident: str, contained: bool) -> dict[str, str]:
-    """The whole environment of a play: what Ansible would take from an ansible.cfg, and nothing of the worker's."""
-    home = Path("/tmp/home") if contained else play / "home"
+def environment(folder: Path, *, home: Path, temporary: Path) -> dict[str, str]:
+    """Of every play of a system type: what Ansible would take from an ansible.cfg, and nothing of the worker's."""
     scripts = Path(sys.prefix) / "bin"
-    found = {
+    return {
         "PATH": f"{scripts}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "TERM": "xterm-256color",
-        "TMPDIR": "/tmp" if contained else str(home),
+        "TMPDIR": str(temporary),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "ANSIBLE_CONFIG": str(play / "ansible.cfg"),  # an empty one
         "ANSIBLE_HOME": str(home / ".ansible"),
         "ANSIBLE_LOCAL_TEMP": str(home / ".ansible" / "tmp"),
         "ANSIBLE_ACTION_PLUGINS": f"{folder / 'plugins' / 'action'}:{SHARED / 'action'}",
@@ -123,9 +133,16 @@ def environment(folder: Path, play: Path, *, ident: str, contained: bool) -> dic
         "ANSIBLE_DEPRECATION_WARNINGS": "False",
         "ANSIBLE_CALLBACK_PLUGINS": _callbacks(),
         "ANSIBLE_STDOUT_CALLBACK": "awx_display",
-        "AWX_ISOLATED_DATA_DIR": str(play / "artifacts" / ident),
     }
-    return found if contained else {**found, MARK: str(play)}
+
+
+def contained_environment(folder: Path) -> dict[str, str]:
+    return environment(folder, home=HOME, temporary=TEMPORARY)
+
+
+def of_attempt(play: Path, *, ident: str) -> dict[str, str]:
+    """What the environment of one play has beside that."""
+    return {"ANSIBLE_CONFIG": str(play / "ansible.cfg"), "AWX_ISOLATED_DATA_DIR": str(play / "artifacts" / ident)}
 
 
 def _callbacks() -> str:
@@ -155,21 +172,35 @@ def local_paths(paths: Iterable[str]) -> tuple[Path, ...]:
 
 
 def wrapper(view: View, *, chdir: Path) -> str:
-    """The script that ansible-runner starts as `ansible-playbook`."""
+    """The script that ansible-runner starts as `ansible-playbook`: a sandbox of its own for each play."""
     program = str(Path(sys.prefix) / "bin" / "ansible-playbook")
-    bwrap = containment().bwrap
-    if bwrap:
-        command = [*_arguments(bwrap, view, chdir=chdir), program]
+    if containment().works:
+        options = [f"--{name}={value}" for name, value in limits().items()]
+        command = [*command_of(view, chdir=chdir), "/usr/bin/prlimit", *options, "--", program]
         return f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
+    limited = {name: value for name, value in limits().items() if name != "nproc"}  # would count all of the user's
     return (
         f"#!{sys.executable} -IS\n"
-        "import ctypes, os, signal, sys\n"
+        "import ctypes, os, resource, signal, sys\n"
         "ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the runner\n"
+        f"for name, value in {limited!r}.items():\n"
+        "    resource.setrlimit(getattr(resource, 'RLIMIT_' + name.upper()), (value, value))\n"
         f"os.execve({program!r}, [{program!r}, *sys.argv[1:]], {dict(view.environment)!r})\n"
     )
 
 
-def _arguments(bwrap: str, view: View, *, chdir: Path) -> Iterator[str]:
+def limits() -> dict[str, int]:
+    """Of each process of a play, by the names of prlimit: bytes and numbers. Its processes together: see `usage`."""
+    memory = settings.MERGEYARD_RUN_MEMORY_MB * 1_000_000
+    return {"data": memory, "fsize": memory, "core": 0, "nproc": settings.MERGEYARD_RUN_PROCESSES}
+
+
+def command_of(view: View, *, chdir: Path, proc: tuple[str, ...] = ("--proc", "/proc")) -> list[str]:
+    """bubblewrap and its options; what it shall start comes behind. Only where containment works."""
+    return list(_arguments(containment().bwrap, view, chdir=chdir, proc=proc))
+
+
+def _arguments(bwrap: str, view: View, *, chdir: Path, proc: tuple[str, ...] = ("--proc", "/proc")) -> Iterator[str]:
     yield from (bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
     if os.geteuid() == 0:  # mapping uid 0 itself needs a capability that is gone by then
         yield from ("--uid", NOBODY, "--gid", NOBODY)
@@ -184,15 +215,28 @@ def _arguments(bwrap: str, view: View, *, chdir: Path) -> Iterator[str]:
             yield from ("--ro-bind-try", folder, folder)
     for name in ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-    yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--perms", "0700", "--dir", "/tmp/home")
-    for path in (*_interpreter(), *view.read_only):
+    size = str(limits()["fsize"])
+    yield from (
+        *proc,
+        "--dev",
+        "/dev",
+        "--size",
+        size,
+        "--tmpfs",
+        str(TEMPORARY),
+        "--perms",
+        "0700",
+        "--dir",
+        str(HOME),
+    )
+    for path in (*interpreter(), *view.read_only):
         yield from ("--ro-bind", str(path), str(path))
     for path in view.writable:
         yield from ("--bind", str(path), str(path))
     yield from ("--chdir", str(chdir), "--")
 
 
-def _interpreter() -> list[Path]:
+def interpreter() -> list[Path]:
     """The virtual environment and the Python it was made from, where /usr does not hold them."""
     paths = dict.fromkeys(Path(prefix) for prefix in (sys.base_prefix, sys.prefix))
     return [path for path in paths if not path.is_relative_to("/usr")]

@@ -75,6 +75,7 @@ class Home:
             "MERGEYARD_SECRET_KEY": self.kept["secret_key"],
             "MERGEYARD_REDIS_URL": f"redis://:{self.kept['queue_password']}@127.0.0.1:{queue_port}/0",
             "MERGEYARD_LOCAL_PATHS": str(self.path / "systems"),
+            "MERGEYARD_UNCONTAINED": "*",  # its production is its own, and the screen says how runs are contained
             "DJANGO_SETTINGS_MODULE": "portal.settings",
         }
         return ours | {name: os.environ[name] for name in FROM_OUTSIDE if name in os.environ}

@@ -123,12 +123,32 @@ class Yard:
                 found += [entry.name] if wanted in (entry / "cmdline").read_bytes() else []
         return found
 
+    def playing(self):
+        """What runs of plays on this host, in a sandbox of their own or forked in a warm one."""
+        found = []
+        for pid in self.processes("attempts"):
+            with contextlib.suppress(OSError):
+                parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+                waits = not _in_warm(pid) or not _in_warm(parent)
+                idle = b"warm_process.py" in Path(f"/proc/{pid}/cmdline").read_bytes() and waits
+                found += [] if idle else [pid]
+        return found
+
+    def attempts(self):
+        """What is left of plays on disk."""
+        return [path for path in (self.directory / "attempts").iterdir() if not path.name.startswith("warm-")]
+
     def sleepers(self):
         """What a box with the trouble `slow` leaves behind in a session of its own."""
         return self.processes("shelf-a/sleep")
 
     def events(self, run=None, **where):
         return list(Event.objects.filter(run=run or Run.objects.latest("pk"), **where).order_by("number"))
+
+
+def _in_warm(pid):
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return words[0].endswith(b"python") and any(word.endswith(b"warm_process.py") for word in words)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_a_killed_worker_takes_its_play_with_it_and_another_one_goes_on(yard, ma
     until(lambda: states() == ["succeeded"])
     assert [run.state for run in Run.objects.order_by("number")] == ["interrupted", "succeeded"]
     assert yard.stored("slow") is not None
-    until(lambda: not list((yard.directory / "attempts").iterdir()))
+    until(lambda: not yard.attempts())
 
 
 def stop(worker):
@@ -117,14 +117,15 @@ def stop(worker):
 @pytest.mark.parametrize("containment", ["auto", "off"])
 def test_the_play_of_a_stopped_worker_is_dead_before_another_one_starts(yard, machine, containment):
     """Stopped is not dead: its play would go on, its thread that watches the lease would not."""
-    machine.environment["MERGEYARD_CONTAINMENT"] = containment
+    machine.environment |= {"MERGEYARD_CONTAINMENT": containment, "MERGEYARD_UNCONTAINED": "*"}
     machine.environment |= {"MERGEYARD_TEST_RENEW_WITHIN_SECONDS": "4", "MERGEYARD_TEST_LEASE_SECONDS": "9"}
     stopped = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 50")})
     until(yard.sleepers)
+    assert yard.playing()
     stop(stopped)
     until(lambda: not yard.sleepers(), within=8)
-    assert not yard.processes("attempts")
+    assert not yard.playing()
     assert [run.state for run in Run.objects.all()] == ["running"]
     machine.start("worker")
     until(yard.sleepers)

@@ -188,7 +188,7 @@ def test_a_directory_outside_of_the_allowed_ones_is_refused(yard, settings):
 @pytest.mark.threat("worker.leftovers")
 def test_nothing_is_left_of_an_attempt(yard):
     yard.roll_out({box("orders"): document("Box")})
-    assert list((yard.directory / "attempts").iterdir()) == []
+    assert yard.attempts() == []
 
 
 @pytest.mark.threat("faults.database-conflict")

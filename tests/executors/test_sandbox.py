@@ -30,7 +30,7 @@ def test_a_play_sees_nothing_of_the_worker(yard, monkeypatch):
 
 
 def test_without_namespaces_it_runs_uncontained_and_says_so(yard, settings):
-    settings.MERGEYARD_CONTAINMENT = "off"
+    settings.MERGEYARD_CONTAINMENT, settings.MERGEYARD_UNCONTAINED = "off", ["*"]
     sandbox.containment.cache_clear()
     yard.roll_out({box("orders"): document("Box")})
     run = Run.objects.get()
@@ -39,10 +39,27 @@ def test_without_namespaces_it_runs_uncontained_and_says_so(yard, settings):
     assert yard.events(run)[0].text == f"Attempt 1 on worker {run.worker}. {run.containment}"
 
 
+@pytest.mark.threat("worker.uncontained")
+@pytest.mark.parametrize(
+    ("environment", "state"), [("production", "failed"), ("", "failed"), ("anything", "failed"), ("test", "succeeded")]
+)
+def test_without_namespaces_only_systems_of_harmless_environments_are_served(yard, settings, environment, state):
+    settings.MERGEYARD_CONTAINMENT = "off"
+    sandbox.containment.cache_clear()
+    declared = {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(yard.directory / "shelf-a")}}
+    yard.merge({"systems/shelf-a.yml": json.dumps(declared | ({"environment": environment} if environment else {}))})
+    yard.roll_out({box("orders"): document("Box")})
+    [item] = yard.items()
+    assert (item.state, yard.stored("orders") is None) == (state, state == "failed")
+    if state == "failed":
+        assert item.reason.startswith("This worker does not run shelf-a: its environment is" if environment else "This")
+        assert "name the environment in MERGEYARD_UNCONTAINED of this worker, then retry." in item.reason
+
+
 @pytest.mark.threat("worker.leftovers")
 @pytest.mark.parametrize("containment", ["auto", "off"])
 def test_a_running_item_is_cancelled_and_nothing_of_it_lives_on(yard, settings, containment):
-    settings.MERGEYARD_CONTAINMENT = containment
+    settings.MERGEYARD_CONTAINMENT, settings.MERGEYARD_UNCONTAINED = containment, ["*"]
     sandbox.containment.cache_clear()
     yard.merge({box("slow"): document("Box", trouble="slow 60")})
 

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from executors import queues
 from executors.ansible.attempt import sweep
 from executors.ansible.sandbox import containment
+from executors.ansible.warm import sandboxes
 from executors.processes import WORKER, Presence
 
 
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         presence = Presence(WORKER, zone=zone, contained=how.works, containment=how.sentence[:200])
         presence.begin()
         try:
-            queues.serve(zone, burst=options["burst"])
+            queues.serve(zone, burst=options["burst"], between=sandboxes.drop_idle)
         finally:
+            sandboxes.end()
             presence.end()

@@ -12,6 +12,28 @@ from pathlib import Path
 from ansible.plugins.action import ActionBase
 
 
+def status(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+
+
+PROGRAMS = {  # of a file to write to, and the attempt's directory
+    "eat": "import time; much = b'x' * 150_000_000; time.sleep(60)",
+    "breed": "import time; time.sleep(60)",
+    "lurk": """
+import sys, time
+from pathlib import Path
+limit = time.monotonic() + 20
+while time.monotonic() < limit:
+    with open(sys.argv[1], "a") as seen:
+        for path in Path(sys.argv[2]).parents[1].glob("*/play/secrets.json"):
+            print(path.read_text(), file=seen)
+        print("here", file=seen)
+    time.sleep(0.02)
+""",
+}
+
+
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -56,6 +78,19 @@ class ActionModule(ActionBase):
             subprocess.Popen([named, "61.25"], executable="/bin/sleep", start_new_session=True)
             self.send(event="nonsense")
             time.sleep(float(detail))
+        elif trouble in PROGRAMS:  # so often, in sessions of their own, and nobody waits for them
+            for _ in range(int(detail or 1)):
+                code, seen = PROGRAMS[trouble], self.shelf / "seen"
+                subprocess.Popen([sys.executable, "-c", code, seen, self.directory], start_new_session=True)
+            time.sleep(30 if detail else 1)
+        elif trouble == "fill":
+            with (self.directory / "large").open("wb") as large:
+                for _ in range(int(detail)):
+                    large.write(b"x" * 1_000_000)
+        elif trouble == "flood":
+            for number in range(int(detail)):
+                self._display.display(f"line {number}")
+            time.sleep(30)
         elif trouble == "die":
             os.kill(os.getppid(), 9)
         elif trouble == "garbage":
@@ -80,6 +115,11 @@ class ActionModule(ActionBase):
                 self._display.display(f"the lock is {form}")
             self.send(event="resource", path=resource["path"], kind=self.kind, status="failed", message=f"no: {secret}")
             raise RuntimeError(f"the lock {secret} does not open {coded}")
+        elif trouble == "stain":
+            stains = [name for name in ("STAIN",) if name in os.environ] + list(Path("/tmp").glob("stain"))
+            self._display.display(json.dumps([str(stain) for stain in stains]))
+            os.environ["STAIN"] = "here"
+            Path("/tmp/stain").touch()
         elif trouble == "spy":
             seen = {
                 "environment": dict(os.environ),
@@ -88,6 +128,9 @@ class ActionModule(ActionBase):
                 "command": (self.directory / "artifacts/run/command").read_text(),
                 "parent": [str(path) for path in self.directory.parent.iterdir()],
                 "writable": os.access(sys.prefix, os.W_OK),
+                "attempts": os.listdir(self.directory.parents[1]),
+                "capabilities": status("CapEff"),
+                "privileges": status("NoNewPrivs"),
             }
             resource["spec"]["note"] = json.dumps(seen)
 

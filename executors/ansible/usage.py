@@ -1,0 +1,62 @@
+"""Owns how much of this host a play takes: its processes and the memory that they and its directory hold together.
+
+Read from /proc, so it needs no control group and works on every Linux host. Processes share the pages that they were
+forked with, so the cheap sum is an upper bound; the exact one is taken only when that is over the limit.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from executors.ansible.runner_process import below
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`memory` in bytes, of all processes of a play and what it wrote into its directory."""
+
+    memory: int
+    processes: int
+
+
+def beyond(limits: Limits, *, roots: Iterable[int], directory: Path) -> str:
+    """Why what runs below these processes has to end, as a sentence; empty if it may go on."""
+    pids = [pid for root in roots for pid in below(root)]
+    if len(pids) > limits.processes:
+        return f"It ran more than {limits.processes} processes at once and was ended."
+    stored = _stored(directory)
+    if sum(map(_resident, pids)) + stored <= limits.memory:
+        return ""
+    if sum(map(_proportional, pids)) + stored <= limits.memory:
+        return ""
+    return f"It took more than {limits.memory // 1_000_000} MB of memory and was ended."
+
+
+def _resident(pid: int) -> int:
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    except (OSError, ValueError):
+        return 0  # it has ended
+    return (int(resident) - int(shared)) * PAGE
+
+
+def _proportional(pid: int) -> int:
+    """What it holds for itself, and its part of what it shares."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return _resident(pid)
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def _stored(directory: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return total

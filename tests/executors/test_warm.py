@@ -1,0 +1,192 @@
+"""Ansible is ready in memory, and yet each play has a world of its own that ends with it."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from changes.catalog import catalog
+from executors import queues
+from executors.ansible import warm
+from executors.ansible.warm import sandboxes
+from executors.models import Run
+from tests.executors.conftest import box, document
+
+
+@pytest.fixture(autouse=True)
+def fresh(settings):
+    settings.MERGEYARD_WARM_SANDBOXES = 4
+    sandboxes.end()
+    sandboxes._again = 0.0
+    yield
+    sandboxes.end()
+    sandboxes._again = 0.0
+
+
+def known():
+    return sandboxes._known
+
+
+def states():
+    return list(Run.objects.order_by("pk").values_list("state", flat=True))
+
+
+@pytest.fixture
+def secrets(yard):
+    (yard.directory / "secrets" / "payments").mkdir(parents=True)
+    for name in ("first", "second"):
+        path = yard.directory / "secrets" / "payments" / name
+        path.write_text(f"the {name} secret")
+        path.chmod(0o600)
+
+
+def test_the_second_play_of_a_system_finds_ansible_ready(yard):
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    pid = known()["shelf-a"].pid
+    yard.roll_out({box("orders"): document("Box", size=2)})
+    assert (known()["shelf-a"].pid, states()) == (pid, ["succeeded"] * 2)
+    tasks = [{event.task for event in yard.events(run, sort="task")} for run in Run.objects.all()]
+    assert tasks[0] == tasks[1]
+
+
+@pytest.mark.threat("worker.leftovers", "worker.sees-host")
+def test_a_daemon_that_a_run_left_is_dead_before_the_next_one_and_saw_no_other_secret(yard, secrets):
+    yard.roll_out({box("first"): document("Box", trouble="lurk", secrets={"lock": "file:payments/first"})})
+    seen = yard.directory / "shelf-a" / "seen"
+    said = seen.read_text()
+    assert "here" in said
+    assert "the first secret" in said
+    assert yard.processes("shelf-a/seen") == []
+    pid = known()["shelf-a"].pid
+    yard.roll_out({box("second"): document("Box", secrets={"lock": "file:payments/second"})})
+    assert (known()["shelf-a"].pid, states()) == (pid, ["succeeded"] * 2)
+    assert seen.read_text() == said
+
+
+@pytest.mark.threat("worker.sees-host")
+@pytest.mark.parametrize("sandboxes", [4, 0], ids=["warm", "cold"])
+def test_a_play_sees_itself_and_nothing_else(yard, settings, monkeypatch, sandboxes):
+    settings.MERGEYARD_WARM_SANDBOXES = sandboxes
+    monkeypatch.setenv("MERGEYARD_SECRET_CANARY", "canary-of-the-worker")
+    yard.roll_out({box("first"): document("Box", note="before")})
+    yard.roll_out({box("spy"): document("Box", trouble=f"spy {Path.home()}")})
+    seen = json.loads(yard.stored("spy")["note"])
+    assert "canary-of-the-worker" not in json.dumps(seen)
+    assert str(os.getpid()) not in seen["processes"]
+    assert len(seen["processes"]) < 10
+    assert [Path(path).name for path in seen["parent"]] == ["play"]
+    assert (seen["writable"], seen["capabilities"], seen["privileges"]) == (False, "0000000000000000", "1")
+    assert len(seen["attempts"]) == 1
+
+
+def test_what_a_play_changes_in_its_process_is_not_there_for_the_next(yard):
+    yard.roll_out({box("orders"): document("Box", trouble="stain")})
+    yard.roll_out({box("orders"): document("Box", trouble="stain", size=4)})
+    said = [event.text for run in Run.objects.all() for event in yard.events(run) if event.text.startswith("[")]
+    assert said == ["[]", "[]"]
+
+
+def test_a_sandbox_that_died_is_started_again(yard):
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    first = known()["shelf-a"]
+    os.kill(first.pid, 9)
+    yard.roll_out({box("orders"): document("Box", size=2)})
+    assert known()["shelf-a"].pid != first.pid
+    assert (states(), first._place.root.exists()) == (["succeeded"] * 2, False)
+
+
+def test_a_sandbox_that_dies_under_its_play_costs_an_attempt(yard, monkeypatch):
+    killed = []
+
+    def kill(play, limits):
+        if not killed:
+            killed.append(os.kill(play._warm.pid, 9))
+        return ""
+
+    monkeypatch.setattr("executors.ansible.play.Play.beyond", kill)
+    yard.roll_out({box("orders"): document("Box", trouble="slow 4")})
+    assert killed
+    assert yard.items()[0].state == "failed"
+    assert yard.sleepers() == []
+
+
+def test_of_many_systems_the_longest_unused_gives_its_place(yard, settings):
+    settings.MERGEYARD_WARM_SANDBOXES = 1
+    for shelf in ("shelf-a", "shelf-b"):
+        yard.roll_out({box("orders", shelf): document("Box")})
+        assert list(known()) == [shelf]
+
+
+def test_an_idle_one_is_dropped(yard, settings):
+    yard.roll_out({box("orders"): document("Box")})
+    sandboxes.drop_idle()
+    assert list(known()) == ["shelf-a"]
+    settings.MERGEYARD_WARM_SECONDS = 0
+    time.sleep(0.01)
+    sandboxes.drop_idle()
+    assert list(known()) == []
+    assert list((yard.directory / "attempts").iterdir()) == []
+
+
+def test_changed_files_of_the_system_type_make_a_new_one(yard, settings, tmp_path):
+    folder = shutil.copytree(settings.MERGEYARD_CATALOG[0], tmp_path / "catalog")
+    settings.MERGEYARD_CATALOG = [folder]
+    catalog.cache_clear()
+    try:
+        yard.roll_out({box("orders"): document("Box", size=1)})
+        book = folder / "shelf" / "apply.yml"
+        book.write_text(book.read_text().replace("Put boxes", "Put new boxes"))
+        yard.roll_out({box("orders"): document("Box", size=2)})
+    finally:
+        catalog.cache_clear()
+    assert {event.task for event in yard.events(sort="task")} >= {"Put new boxes"}
+
+
+def test_where_namespaces_cannot_be_nested_plays_start_cold(yard, monkeypatch, caplog):
+    monkeypatch.setattr(warm, "HOST_PROC", ("--tmpfs", "/proc"))
+    yard.roll_out({box("orders"): document("Box")})
+    assert (states(), list(known())) == (["succeeded"], [])
+    assert "start cold for 60 seconds" in caplog.text
+    assert Run.objects.get().contained
+
+
+LIMITS = {
+    "eat 4": "It took more than 400 MB of memory and was ended.",
+    "breed 60": "It ran more than 50 processes at once and was ended.",
+    "flood 3000": "It printed more than 2,000 lines and was ended.",
+}
+
+
+def test_a_worker_drops_idle_ones_while_it_waits(yard, settings):
+    yard.roll_out({box("orders"): document("Box")})
+    settings.MERGEYARD_WARM_SECONDS = 0
+    queues.serve("default", burst=True, between=sandboxes.drop_idle)
+    assert list(known()) == []
+
+
+@pytest.mark.threat("worker.limits")
+@pytest.mark.parametrize("trouble", LIMITS)
+@pytest.mark.parametrize("how", ["warm", "cold", "uncontained"])
+def test_a_run_that_takes_too_much_is_ended_and_others_go_on(yard, settings, how, trouble):
+    settings.MERGEYARD_WARM_SANDBOXES = 4 if how == "warm" else 0
+    settings.MERGEYARD_CONTAINMENT, settings.MERGEYARD_UNCONTAINED = "off" if how == "uncontained" else "auto", ["*"]
+    settings.MERGEYARD_RUN_MEMORY_MB, settings.MERGEYARD_RUN_PROCESSES = 400, 50
+    settings.MERGEYARD_RUN_LINES = 2000
+    yard.roll_out({box("greedy"): document("Box", trouble=trouble), box("orders", "shelf-b"): document("Box")})
+    greedy, other = yard.items()
+    assert (greedy.state, greedy.reason) == ("failed", LIMITS[trouble])
+    assert (other.state, yard.processes("shelf-a/seen")) == ("succeeded", [])
+
+
+@pytest.mark.threat("worker.limits")
+@pytest.mark.parametrize("sandboxes", [4, 0], ids=["warm", "cold"])
+def test_a_run_cannot_fill_the_memory_with_files(yard, settings, sandboxes):
+    settings.MERGEYARD_WARM_SANDBOXES = sandboxes
+    settings.MERGEYARD_RUN_MEMORY_MB = 400
+    yard.roll_out({box("greedy"): document("Box", trouble="fill 500")})
+    [item] = yard.items()
+    assert item.state == "failed"
+    assert "File too large" in "".join(event.text for event in yard.events())
