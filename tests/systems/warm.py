@@ -4,13 +4,16 @@ Run as a script: an order per line on stdin, {argv, directory, output}; the answ
 the product, whose own runs are what `tests/executors` looks at.
 """
 
+import gc
 import json
 import os
 import sys
 
 from ansible import constants
 from ansible.cli.playbook import PlaybookCLI
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins import loader
+from ansible.template import Templar, trust_as_template
 from ansible.utils import vars as ansible_vars
 
 
@@ -20,6 +23,10 @@ def preload():
         list(getattr(loader, f"{plugins}_loader").all(class_only=True))
     for plugins in ("filter", "test", "vars"):
         list(getattr(loader, f"{plugins}_loader").all())
+    # What every play would learn anew: templates, and the lookup that reads its item.
+    Templar(DataLoader()).template(trust_as_template("{{ lookup('ansible.builtin.file', '/dev/null') | to_json }}"))
+    gc.collect()
+    gc.freeze()  # a child would copy every page that its collector looks at
 
 
 def play(argv, directory, output):
