@@ -3,7 +3,7 @@
 Pure: knows no folder, no Django; `catalog` reads the folders. No kind or system type is named here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,8 +106,16 @@ class Kind:
 
     def claims(self, spec: dict[str, Json]) -> tuple[tuple[str, Json], ...]:
         """Field and value of everything that no other document of the system may have."""
-        filled = self.schema.with_defaults(spec) if self.exclusive else {}
-        values = {field: filled.get(field) for field in self.exclusive}
+        return self._values(self.exclusive, spec)
+
+    def shares(self, spec: dict[str, Json]) -> tuple[tuple[str, Json], ...]:
+        """Field and value of everything that is a risk if another team has it too."""
+        return self._values([risk.field for risk in self.risky if risk.on == "shared"], spec)
+
+    def _values(self, fields: Iterable[str], spec: dict[str, Json]) -> tuple[tuple[str, Json], ...]:
+        """Field and value at each of these; of a list, every item."""
+        filled = self.schema.with_defaults(spec) if fields else {}
+        values = {field: filled.get(field) for field in fields}
         return tuple(
             (field, each)
             for field, value in values.items()

@@ -12,8 +12,8 @@ from enum import StrEnum
 from changes.comparing import FieldChange, compare, listed
 from changes.documents import Address, Document, InvalidFile, Json, as_data, digest
 from changes.kinds import Catalog, Kind
-from changes.risks import fields_at_risk, holds
-from changes.snapshot import IdentityKey, Snapshot, identity_key
+from changes.risks import fields_at_risk, holds, names_over
+from changes.snapshot import IdentityKey, Snapshot, identity_key, value_key
 
 __all__ = ["FieldChange", "Operation", "Plan", "PlanItem", "make_plan", "whole"]
 
@@ -118,7 +118,8 @@ def _item(base: Snapshot, head: Snapshot, path: str, *, old_path: str | None, ca
     fields = compare(_fields(was), _fields(becomes))
     risks: tuple[str, ...] = ()
     if kind:
-        fields, risks = _with_risks(fields, kind, operation, was, becomes)
+        shared = _shared(kind, before, after, head)
+        fields, risks = _with_risks(fields, kind, operation, was, becomes, shared)
     if after and after.adopt and not (before and before.adopt):
         risks = (*risks, ADOPTS)
     key = identity_key(document, catalog) if document else None
@@ -181,7 +182,12 @@ def _default_risks(operation: Operation, path: str) -> tuple[str, ...]:
 
 
 def _with_risks(
-    fields: tuple[FieldChange, ...], kind: Kind, operation: Operation, was: dict[str, Json], becomes: dict[str, Json]
+    fields: tuple[FieldChange, ...],
+    kind: Kind,
+    operation: Operation,
+    was: dict[str, Json],
+    becomes: dict[str, Json],
+    shared: dict[str, str],
 ) -> tuple[tuple[FieldChange, ...], tuple[str, ...]]:
     """The fields with the risk of each, and all risks of the item."""
     before, after = _spec(was), _spec(becomes)
@@ -190,12 +196,28 @@ def _with_risks(
     for risk in kind.risky:
         if risk.on == operation:
             found.append(risk.message)
-        elif risk.field and holds(risk, fields, before, after):
-            found.append(risk.message)
+        elif risk.field and (holds(risk, fields, before, after) or (risk.on == "shared" and risk.field in shared)):
+            message = f"{shared[risk.field]} {risk.message}" if risk.on == "shared" else risk.message
+            found.append(message)
             for change in fields_at_risk(risk, fields):
-                told[change.field].append(risk.message)
+                told[change.field].append(message)
     marked = (replace(change, risk=" ".join(told[change.field])) for change in fields)
     return tuple(marked), tuple(dict.fromkeys(found))
+
+
+def _shared(kind: Kind, before: Document | None, after: Document | None, head: Snapshot) -> dict[str, str]:
+    """Field -> who else has a value that comes into it, among the documents of other teams."""
+    found: dict[str, str] = {}
+    if after is None:
+        return found
+    known = kind.shares(before.spec) if before else ()
+    for field, value in kind.shares(after.spec):
+        for name in names_over(value) if (field, value) not in known else ():
+            paths = head.claimed.get(value_key(after, field, name), frozenset())
+            others = sorted(path for path in paths if head.documents[path].address.team != after.address.team)
+            if others:
+                found.setdefault(field, f"{name} is also in {head.documents[others[0]].address}.")
+    return found
 
 
 def _spec(data: dict[str, Json]) -> dict[str, Json] | None:

@@ -15,7 +15,7 @@ from changes.schema import values_at
 
 OPERATIONS = ("create", "update", "delete")  # of the whole item; the others look at a field
 OF_A_VALUE = ("equals", "contains", "matches")
-ON = (*OPERATIONS, "change", "decrease", "increase", *OF_A_VALUE, "absent", "widen")
+ON = (*OPERATIONS, "change", "decrease", "increase", *OF_A_VALUE, "absent", "widen", "shared")
 PORTS = re.compile(r"\d+(-\d+)?")
 
 Spec = dict[str, Json]
@@ -28,7 +28,7 @@ def fields_at_risk(risk: Risk, changes: Iterable[FieldChange]) -> list[FieldChan
 
 def holds(risk: Risk, changes: Iterable[FieldChange], before: Spec | None, after: Spec | None) -> bool:
     """Whether a risk of a field holds for what becomes of a spec; None: there is none."""
-    if after is None:
+    if after is None or risk.on == "shared":  # which is a matter of other documents
         return False
     if risk.on in OF_A_VALUE:
         return _comes(risk, before, after)
@@ -113,6 +113,12 @@ def covers(values: list[Json], whole: Json) -> bool:
     """Whether networks together cover one that is none of them by itself, as two halves of the internet do."""
     spans, wanted = _spans(values), _spans([whole])
     return bool(spans) and bool(wanted) and not widens(values, [whole])
+
+
+def names_over(value: Json) -> list[Json]:
+    """A value, and the names with `*.` that stand for it: b.example.com, *.example.com, *.com."""
+    parts = value.split(".") if isinstance(value, str) else []
+    return list(dict.fromkeys([value, *(f"*.{'.'.join(parts[start:])}" for start in range(1, len(parts)))]))
 
 
 def _spans(values: list[Json]) -> list[tuple[str, int, int]] | None:

@@ -39,7 +39,7 @@ class Snapshot:
     by_identity: dict[IdentityKey, tuple[str, ...]]
     wanted: dict[IdentityKey, frozenset[str]]  # an identity -> documents whose reference names it
     depended: dict[str, frozenset[str]]  # a path -> documents whose depends_on names it
-    claimed: dict[IdentityKey, frozenset[str]]  # system, kind, field with value -> documents that claim it alone
+    claimed: dict[IdentityKey, frozenset[str]]  # system, kind, field with value -> documents that claim or share it
     sizes: dict[str, int]  # a system -> how many documents it has
 
     @classmethod
@@ -135,7 +135,12 @@ def claims(document: Document, catalog: Catalog) -> Iterator[tuple[str, Json, Id
     """Field, value and key of everything that no other document of its kind and system may have."""
     kind = catalog.kinds.get(document.address.kind)
     for field, value in kind.claims(document.spec) if kind else ():
-        yield field, value, (document.address.system, kind.name if kind else "", canonical_json([field, value]))
+        yield field, value, value_key(document, field, value)
+
+
+def value_key(document: Document, field: str, value: Json) -> IdentityKey:
+    """What a value of a field is known by among the documents of a kind on a system."""
+    return document.address.system, document.address.kind, canonical_json([field, value])
 
 
 def wanted_key(document: Document, reference: Reference, catalog: Catalog) -> IdentityKey:
@@ -255,8 +260,9 @@ class _Draft:
             _mark(self.wanted, wanted_key(document, reference, self.catalog), path, present)
         for address in document.depends_on:
             _mark(self.depended, address.path, path, present)
-        for _, _, claim in claims(document, self.catalog):
-            _mark(self.claimed, claim, path, present)
+        kind = self.catalog.kinds.get(document.address.kind)
+        for field, value in (*kind.claims(document.spec), *kind.shares(document.spec)) if kind else ():
+            _mark(self.claimed, value_key(document, field, value), path, present)
         size = self.sizes.pop(system, 0) + (1 if present else -1)
         if size:
             self.sizes[system] = size

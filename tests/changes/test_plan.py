@@ -78,6 +78,21 @@ def test_a_risk_may_lie_within_a_list():
     assert item.risks == ("Messages go elsewhere.",)
 
 
+def test_what_another_team_has_too_is_a_risk_at_its_field():
+    base = tree({queue("theirs", team="shop"): spec(title="*.b.example"), ORDERS: spec(title="own.example")})
+    item = one({queue("x"): spec(title="a.b.example")}, base)
+    said = "*.b.example is also in shop/queue-test/Queue/theirs. Agree with them."
+    assert item.risks == ("Costs money.", said)
+    assert [change.field for change in item.fields if change.risk == said] == ["spec.title"]
+    assert one({queue("x"): spec(title="b.example")}, base).risks == ("Costs money.",)
+    assert one({queue("x"): spec(title="own.example")}, base).risks == ("Costs money.",)  # of the same team
+    assert one({queue("x", system="queue-prod"): spec(title="*.b.example")}, base).risks == ("Costs money.",)
+    after = base.with_changes(changed({queue("x"): spec(title="a.b.example")}))
+    assert one({queue("x"): spec(title="a.b.example", size=4)}, after).risks == ()
+    [x, y] = plan_of({queue("x"): spec(title="new"), queue("y", team="shop"): spec(title="new")}, base).items
+    assert [risk for risk in (*x.risks, *y.risks) if "new is also in" in risk] == [x.risks[1], y.risks[1]]
+
+
 def test_a_delete_tells_what_goes_and_is_always_a_risk():
     item = one({ORDERS: None})
     assert item.operation is Operation.DELETE

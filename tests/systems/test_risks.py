@@ -102,3 +102,23 @@ def test_a_host_name_is_answered_by_one_site():
     files = {path(kind, "one"): document(kind, SITE), path(kind, "two", "shop"): document(kind, SITE)}
     _, found = planned(tree(system(kind, {}), CATALOG), files)
     assert found["exclusive.taken"].message.startswith("a.example.com on conformance is in")
+
+
+SHARED = "Of several routes for a host the longest path takes a request"
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "mine", "said"),
+    [
+        ("BalancerRoute", ROUTE, {**ROUTE, "path": "/mine"}, f"{ROUTE['host']} is also in shop/"),
+        ("BalancerRoute", ROUTE, {**ROUTE, "host": "other.example.com"}, ""),
+        ("ReverseProxySite", {**SITE, "hosts": ["*.example.com"]}, SITE, "*.example.com is also in shop/"),
+        ("ReverseProxySite", {**SITE, "hosts": ["*.example.com"]}, {**SITE, "hosts": ["example.com"]}, ""),
+    ],
+)
+def test_a_host_name_that_another_team_answers_for_is_a_risk_in_the_plan(name, theirs, mine, said):
+    kind = next(kind for kind in ALL if kind.name == name)
+    base = tree({**system(kind, {}), path(kind, "theirs", "shop"): document(kind, theirs)}, CATALOG)
+    plan, _ = planned(base, {path(kind, "mine"): document(kind, mine)})
+    told = [risk for risk in plan.items[0].risks if "is also in" in risk]
+    assert [risk.startswith(said) for risk in told] == ([True] if said else [])
