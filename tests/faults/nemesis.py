@@ -1,0 +1,238 @@
+"""What goes wrong: each fault has a name, begins, lasts, and ends by being mended. Seeded.
+
+A round tries every fault once, in an order of the seed's. The database and the queue are servers of our own, so a
+fault is the real thing: a signal, a command of theirs, a disk without room, a connection that is cut.
+"""
+
+import contextlib
+import signal
+import time
+
+import psycopg
+import redis
+from django.utils import timezone
+
+from changes.repository import MAIN_REF, Person, Repository
+from tests.faults.cluster import CONTROLLERS, FAKETIME, VOLUMES, WORKERS, below, signalled
+from tests.faults.load import path_of, text_of
+
+HOUR = 3600
+INTRUDER = Person("Intruder", "intruder@office.example")
+
+
+class Nemesis:
+    def __init__(self, cluster, history, random, *, lease):
+        self.cluster, self.history, self.random, self.lease = cluster, history, random, lease
+        self.count = 0
+
+    def faults(self):
+        """Name -> what does it and mends it. Those that this host does not allow are not there."""
+        found = {}
+        writers = self.cluster.names("writer")
+        for name in ("web", CONTROLLERS, WORKERS, writers):
+            sort = name if isinstance(name, str) else name[0].split("-")[0]
+            found |= {f"kill {sort}": (self.kill, name), f"stop {sort}": (self.freeze, name)}
+            found |= {f"end {sort}": (self.end, name)}
+        found |= {
+            "kill worker again": (self.kill, WORKERS),
+            "freeze worker past its lease": (self.freeze_long, WORKERS),
+            "end worker twice": (self.end_twice, WORKERS),
+            "kill play": (self.kill_play,),
+            "kill queue": (self.kill_queue,),
+            "empty queue": (self.empty_queue,),
+            "full queue": (self.full_queue,),
+            "slow queue": (self.slow_queue,),
+            "queue gone": (self.freeze, "queue"),
+            "restart database": (self.restart_database, signal.SIGINT),
+            "crash database": (self.restart_database, signal.SIGKILL),
+            "cut connections to the database": (self.cut_database,),
+            "slow database": (self.slow_database,),
+            "git away": (self.git_away,),
+            "git cut": (self.git_cut,),
+            "git slow": (self.git_slow,),
+            "commit on main that nobody approved": (self.intrude,),
+        }
+        if self.cluster.limited:
+            found |= {f"full disk below the {name}": (self.full_disk, name) for name in VOLUMES}
+        if FAKETIME.exists():
+            found |= {f"clock {hours:+d} h": (self.clock, hours * HOUR) for hours in (-1, 1)}
+        return found
+
+    def round(self, until):
+        """Every fault once, as far as there is time."""
+        faults = self.faults()
+        for name in self.random.sample(sorted(faults), len(faults)):
+            if time.monotonic() > until:
+                return
+            verb, *what = faults[name]
+            self.history.note(name, "begins")
+            verb(*what)
+            self.history.note(name, "ends")
+            self.count += 1
+            self.pause(0.1, 0.8)
+
+    def pause(self, least, most):
+        time.sleep(self.random.uniform(least, most))
+
+    def one_of(self, names):
+        return names if isinstance(names, str) else self.random.choice(names)
+
+    # Processes
+
+    def kill(self, names):
+        name = self.one_of(names)
+        self.cluster.kill(name)
+        self.pause(0, 1.5)
+        self.cluster.start(name)
+
+    def freeze(self, names):
+        name = self.one_of(names)
+        self.cluster.signal(name, signal.SIGSTOP)
+        self.pause(0.5, 2.5)
+        self.cluster.signal(name, signal.SIGCONT)
+
+    def freeze_long(self, names):
+        """One that works on something, if there is one."""
+        names = [name for name in names if len(below(self.cluster.servers[name].pid)) > 1] or names
+        name = self.one_of(names)
+        self.cluster.signal(name, signal.SIGSTOP)
+        time.sleep(self.lease * 1.3 + 1)
+        self.cluster.signal(name, signal.SIGCONT)
+
+    def end(self, names):
+        name = self.one_of(names)
+        self.cluster.signal(name, signal.SIGTERM)
+        if not self.cluster.wait(name, self.lease):
+            self.cluster.kill(name)
+        self.cluster.start(name)
+
+    def end_twice(self, names):
+        name = self.one_of(names)
+        self.cluster.signal(name, signal.SIGTERM)
+        time.sleep(1.1)
+        self.end(name)
+
+    def kill_play(self):
+        if plays := self.cluster.plays():
+            signalled(self.random.choice(plays), signal.SIGKILL)
+
+    # The queue
+
+    def kill_queue(self):
+        self.cluster.kill("queue")
+        self.pause(0, 2)
+        self.cluster.start("queue")
+        self.cluster.wait_for_queue()
+
+    def empty_queue(self):
+        with self.queue() as queue:
+            queue.flushall()
+
+    def full_queue(self):
+        with self.queue() as queue:
+            queue.config_set("maxmemory", 1)
+            self.pause(0.5, 2.5)
+            queue.config_set("maxmemory", 0)
+
+    def slow_queue(self):
+        with self.queue() as queue:
+            queue.client_pause(2500)
+        time.sleep(2)
+
+    @contextlib.contextmanager
+    def queue(self):
+        with contextlib.suppress(redis.RedisError), self.cluster.queue() as queue:
+            yield queue
+
+    # The database
+
+    def restart_database(self, number):
+        self.cluster.signal("database", number)
+        self.cluster.wait("database", 15)
+        self.cluster.kill("database")
+        self.pause(0, 1)
+        self.cluster.start("database")
+        self.cluster.wait_for_database()
+
+    def cut_database(self):
+        """Again and again for a while, so that some are cut around their COMMIT."""
+        limit = time.monotonic() + self.random.uniform(1, 2)
+        with contextlib.suppress(psycopg.Error), psycopg.connect(self.cluster.database_url, autocommit=True) as rows:
+            while time.monotonic() < limit:
+                rows.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
+                    "and backend_type = 'client backend' order by state = 'idle', random() limit 2"
+                )
+                time.sleep(0.02)
+
+    def slow_database(self):
+        for _ in range(6):
+            backends = below(self.cluster.servers["database"].pid)
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                [signalled(pid, number) for pid in backends]
+                self.pause(0.1, 0.4)
+
+    # Git
+
+    def git_away(self):
+        self.cluster.proxy.mode = "closed"
+        self.cluster.proxy.cut()
+        self.pause(1, 3)
+        self.cluster.proxy.mode = "open"
+
+    def git_cut(self):
+        for _ in range(20):
+            self.cluster.proxy.cut()
+            time.sleep(0.05)
+
+    def git_slow(self):
+        self.cluster.proxy.mode = "slow"
+        self.pause(1, 3)
+        self.cluster.proxy.mode = "open"
+
+    def intrude(self):
+        repository = Repository(self.cluster.home / "volumes/repository/state.git")
+        value = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000 * 100 + 99
+        path = path_of("orders", "ledger-1", f"intruder-{value}")
+        main = repository.head(MAIN_REF)
+        sha = repository.commit(
+            parents=[main],
+            base_tree_of=main,
+            changes={path: text_of(value).encode()},
+            message="Nobody asked\n",
+            author=INTRUDER,
+            committer=INTRUDER,
+            when=timezone.now(),
+        )
+        self.history.note("intrude", "invoked", commit=sha, documents={path: value})
+        repository.swap_ref(MAIN_REF, sha, main)
+
+    # Disks and clocks
+
+    def full_disk(self, name):
+        self.cluster.fill(name)
+        self.pause(1, 3)
+        self.cluster.make_room(name)
+        if name == "database" and not self.cluster.servers["database"].running:
+            self.cluster.start("database")
+        if name == "database":
+            self.cluster.wait_for_database()
+
+    def clock(self, seconds):
+        what = self.random.choice(("web", "worker", "writer"))
+        self.cluster.set_clock(what, seconds)
+        self.pause(2, 4)
+        self.cluster.set_clock(what, 0)
+
+    def mend(self):
+        """Nothing is wrong afterwards, and everybody is there."""
+        self.cluster.proxy.mode = "open"
+        for what in ("web", "worker", "writer"):
+            self.cluster.set_clock(what, 0)
+        for name, server in self.cluster.servers.items():
+            self.cluster.signal(name, signal.SIGCONT)
+            if not server.running:
+                self.cluster.start(name)
+        self.cluster.wait_for_database()
+        self.cluster.wait_for_queue()
+        self.cluster.wait_for_web()
