@@ -38,6 +38,7 @@ make_environment() {
   [ "$(df -Pk . | awk 'NR==2 {print $4}')" -gt 1500000 ] ||
     stop_with "The disk that holds $PWD has less than 1.5 GB free: make room, then start again."
   if ! is_usable; then
+    [ ! -L .venv ] || stop_with ".venv is a link to an environment of another place, and would be emptied: delete the link, then start again."
     echo "Making a virtual environment in .venv with $("$python" --version) ..."
     said=$("$python" -m venv --clear .venv 2>&1) ||
       stop_with "The virtual environment could not be made; on Debian and Ubuntu the package python3-venv is needed. Python said: $(echo "$said" | tail -n 1)"
@@ -48,4 +49,15 @@ make_environment() {
     stop_with "The installation stopped (see above); nothing was started. Start again when the cause is mended."
   echo "$wanted" >.venv/installed
   installed=yes
+}
+
+make_tool_environment() { # make_tool_environment NAME FILE: .venv/NAME with what FILE lists, apart from our own packages
+  local name=$1 requirements=$2 wanted said
+  wanted=$(cksum <"$requirements")
+  grep -qsxF "$wanted" ".venv/$name/installed" && return
+  echo "Installing what $requirements lists ..."
+  said=$(.venv/bin/uv venv -q --clear --python .venv/bin/python ".venv/$name" 2>&1 &&
+    .venv/bin/uv pip install -q --python ".venv/$name/bin/python" -r "$requirements" 2>&1) ||
+    stop_with "$name could not be installed: $(echo "$said" | tail -n 1)"
+  echo "$wanted" >".venv/$name/installed"
 }

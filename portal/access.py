@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from changes.models import ChangeRequest, User
 from changes.rights import Rights, approved_snapshot, rights_of
@@ -25,6 +26,12 @@ def signed_in(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
+
+
+def within_site(request: HttpRequest, address: str, *, otherwise: str) -> str:
+    """Where to send a person who names the address: there if it is a page of ours, else `otherwise`."""
+    here = url_has_allowed_host_and_scheme(address, {request.get_host()}, require_https=request.is_secure())
+    return address if here else otherwise
 
 
 def rights(request: HttpRequest) -> Rights:

@@ -84,3 +84,13 @@ def test_nothing_is_marked_as_safe_html(name):
     templates = list((ROOT / "templates").rglob("*.html"))
     assert templates
     assert [named(file) for file in [*PRODUCT, *templates] if name in file.read_text()] == []
+
+
+@pytest.mark.parametrize("name", ["python", "templates"])
+def test_every_rule_of_what_is_forbidden_has_an_example_that_it_must_find(name):
+    """`bin/test lint` runs them; without one, a rule that finds nothing would not be noticed."""
+    folder = ROOT / "tests" / "semgrep"
+    rules = re.findall(r"^  - id: (\S+)$", (folder / f"{name}.yml").read_text(), re.MULTILINE)
+    examples = next(folder.glob(f"{name}.[!y]*")).read_text()
+    assert len(rules) > 5
+    assert set(rules) == set(re.findall(r"(?:#|<!--) ruleid: (\S+)", examples))

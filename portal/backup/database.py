@@ -1,8 +1,8 @@
 """The database's part of a backup: one consistent state of it, read while everybody writes, and put back.
 
-SQLite by its own online backup. PostgreSQL by COPY of every table within one REPEATABLE READ transaction, and back into
-the tables that the migrations of that time make: no program of the server's version is needed, and nothing but rows
-is taken from the file. Knows no git.
+SQLite by its own online backup; a database server by COPY of every table within one REPEATABLE READ transaction, and
+back into the tables that the migrations of that time make: no program of the server's version is needed, and nothing
+but rows is taken from the file. Knows no git.
 """
 
 import json

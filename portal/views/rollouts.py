@@ -9,7 +9,6 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from changes.models import ChangeRequest, User
@@ -17,7 +16,7 @@ from executors import actions
 from executors.models import Rollout, Run, WorkItem
 from executors.states import ITEM_FINAL, rollout_state
 from portal import log
-from portal.access import log_readers, may_see_logs, signed_in
+from portal.access import log_readers, may_see_logs, signed_in, within_site
 from portal.streams import in_thread
 from portal.templatetags.rollouts import number_of
 from portal.timeline import rollout_timeline
@@ -108,10 +107,8 @@ def _act(request: HttpRequest, pk: int, *, verb: Callable[[WorkItem, User], obje
         told = {"told": refused or done.format(system=item.system), "refused": bool(refused)}
         return JsonResponse(told, status=409 if refused else 200)
     (messages.error if refused else messages.success)(request, refused or done.format(system=item.system))
-    back = request.headers.get("Referer", "")
-    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
-        back = f"{reverse('rollout', args=[item.rollout_id])}?item={item.pk}#item"
-    return redirect(back)
+    page = f"{reverse('rollout', args=[item.rollout_id])}?item={item.pk}#item"
+    return redirect(within_site(request, request.headers.get("Referer", ""), otherwise=page))
 
 
 def _run(request: HttpRequest, pk: int) -> Run:

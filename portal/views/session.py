@@ -5,10 +5,9 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
-from portal.access import THEMES
+from portal.access import THEMES, within_site
 
 A_YEAR = 365 * 24 * 3600
 MAX_FAILURES = 10
@@ -47,8 +46,6 @@ class Login(auth_views.LoginView):
 def theme(request: HttpRequest) -> HttpResponseBase:
     """Keep the reader's choice of colours in a cookie, and go back to where they were."""
     chosen = request.POST.get("theme", "auto")
-    target = request.POST.get("next", "/")
-    here = url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()})
-    answer = redirect(target if here else "/")
+    answer = redirect(within_site(request, request.POST.get("next", "/"), otherwise="/"))
     answer.set_cookie("theme", chosen if chosen in THEMES else "auto", max_age=A_YEAR, samesite="Lax")
     return answer
