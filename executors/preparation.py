@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from django.conf import settings
 
 from changes.catalog import catalog
-from changes.declarations import System, parse_system, parse_team
+from changes.declarations import System, Team, parse_system, parse_team
 from changes.documents import Document, InvalidFile, SecretRef, parse_document
 from changes.kinds import SystemType
 from changes.repository import RepositoryError, state
 from changes.secret_refs import is_under
-from executors import results, secrets
+from executors import gates, results, secrets
 from executors.inventory import Assigned, Handover, hand_over, reserved_key
 from executors.models import Commit, Cursor, ItemResource, WorkItem
 
@@ -37,6 +37,7 @@ class Prepared:
     environment: str  # that the system names
     rows: tuple[ItemResource, ...]
     refused: dict[str, str]
+    gates: gates.Gates
     masker: secrets.Masker
 
 
@@ -46,11 +47,32 @@ class Main:
     def __init__(self) -> None:
         self.commit = Cursor.objects.get(pk=1).sha
         self._blobs: dict[str, str | None] = {}
+        self._teams: dict[str, Team | None] = {}
 
     def read(self, path: str) -> bytes | None:
         """Raises CannotPrepare if nobody approved what it says."""
         self._blobs[path] = state().blob_at(self.commit, path)
         return _approved(path, self.commit)
+
+    def members(self, team: str) -> frozenset[str]:
+        """Nobody, if there is no such team. Raises CannotPrepare if nobody approved what it says, or it is broken."""
+        found = self._team(team)
+        return frozenset(found.members) if found else frozenset()
+
+    def prefixes(self, team: str) -> tuple[str, ...]:
+        """Under which the team may refer to secrets. Raises as `members` does."""
+        found = self._team(team)
+        return found.secret_prefixes if found else ()
+
+    def _team(self, name: str) -> Team | None:
+        if name not in self._teams:
+            path = f"teams/{name}.yml"
+            data = self.read(path)
+            try:
+                self._teams[name] = parse_team(path, data) if data is not None else None
+            except InvalidFile as error:
+                raise CannotPrepare(str(error.problems[0])) from error
+        return self._teams[name]
 
     def follow(self) -> bool:
         """Go on to what was discovered meanwhile; False if a file that was read says something else by now."""
@@ -86,12 +108,14 @@ def _prepared(item: WorkItem, rows: list[ItemResource], values: secrets.Resolver
     except secrets.CannotResolve as error:
         raise CannotPrepare(str(error)) from error
     assigned: list[Assigned] = []
-    refused: dict[str, str] = {}
-    prefixes = _Prefixes(main)
+    approved = gates.look(item, main.members)
+    refused = dict(approved.refused)
     managed = results.managed(item, rows)
     for row in rows:
+        if row.path in refused:
+            continue
         try:
-            one = _assigned(row, system_type, values, prefixes)
+            one = _assigned(row, system_type, values, main)
             assigned.append(replace(one, managed=(row.kind, row.identity) in managed))
         except (CannotPrepare, secrets.CannotResolve) as error:
             refused[row.path] = str(error)
@@ -99,7 +123,7 @@ def _prepared(item: WorkItem, rows: list[ItemResource], values: secrets.Resolver
     handover = hand_over(system, assigned, system_type=system_type, kinds=kinds, secrets=system_secrets)
     paths = system_type.local_paths(system.connection)
     masker = secrets.Masker(values.known)
-    return Prepared(main, system_type, handover, paths, system.environment, tuple(rows), refused, masker)
+    return Prepared(main, system_type, handover, paths, system.environment, tuple(rows), refused, approved, masker)
 
 
 def _system(item: WorkItem, main: Main) -> System:
@@ -131,7 +155,7 @@ def _approved(path: str, commit: str) -> bytes | None:
     return data
 
 
-def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolver, prefixes: "_Prefixes") -> Assigned:
+def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolver, main: Main) -> Assigned:
     document = _document(row)
     address = document.address
     if address.kind not in system_type.kinds:
@@ -144,7 +168,7 @@ def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolv
     if problems:
         raise CannotPrepare(str(problems[0]))
     found = {
-        name: _secret(secret, values, allowed=prefixes.of(address.team), team=address.team)
+        name: _secret(secret, values, allowed=main.prefixes(address.team), team=address.team)
         for name, secret in document.secrets.items()
     }
     return Assigned(document, deleted=False, secrets=found)
@@ -157,26 +181,6 @@ def _document(row: ItemResource) -> Document:
         raise CannotPrepare(str(error.problems[0])) from error
     except (RepositoryError, ValueError) as error:
         raise CannotPrepare(f"The document {row.path} cannot be read: {error}.") from error
-
-
-class _Prefixes:
-    """Under which prefixes teams may refer to secrets, each read once."""
-
-    def __init__(self, main: Main) -> None:
-        self.main = main
-        self.known: dict[str, tuple[str, ...]] = {}
-
-    def of(self, team: str) -> tuple[str, ...]:
-        if team not in self.known:
-            self.known[team] = self._read(f"teams/{team}.yml")
-        return self.known[team]
-
-    def _read(self, path: str) -> tuple[str, ...]:
-        data = self.main.read(path)
-        try:
-            return parse_team(path, data).secret_prefixes if data is not None else ()
-        except InvalidFile as error:
-            raise CannotPrepare(str(error.problems[0])) from error
 
 
 def _of_system(ref: str, values: secrets.Resolver, system: str) -> str:

@@ -89,14 +89,19 @@ def set_out(item: WorkItem, rows: list[ItemResource]) -> None:
 
 
 class MainMoved(Exception):
-    """Discovery has come further than what a run was prepared for; nothing was written."""
+    """Main, or who may approve, is not what a run was prepared for any more; nothing was written."""
 
 
-def start(claim: Claim, *, main: str = "", **fields: Any) -> None:
-    """The play is about to begin, at the commit of main that it was prepared for. Raises Stale, MainMoved."""
+def start(claim: Claim, *, main: str = "", still: Q | None = None, **fields: Any) -> None:
+    """The play is about to begin, at the commit of main that it was prepared for. Raises Stale, MainMoved.
+
+    `still` is what else has to be as it was seen.
+    """
     where = claim.ours
     if main:
         where &= Q(Exists(Cursor.objects.filter(pk=1, sha=main)))
+    if still is not None:
+        where &= still
     if move_if(claim.run, RunState.RUNNING, where=where, **fields):
         return
     if Run.objects.filter(claim.ours, pk=claim.run.pk, state=RunState.STARTING).exists():

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 RENEWALS = 4  # tries within MERGEYARD_RENEW_WITHIN_SECONDS
 LOOK_SECONDS = 1.0
 SILENT = "The playbook ended without a word about this resource; its log says why."
-MOVED = "What main says of its system or teams changed before it began, so it is prepared again."
+MOVED = "Its system, a team or an approver's account changed before it began, so it is prepared again."
 CHANGED_FILES = (
     "The files of this system type changed since this worker began: the play is the new one, the kinds are still read "
     "as they were. Restart web, controller and workers."
@@ -152,14 +152,22 @@ class _Run:
             writable = local_paths(prepared.local_paths)
         except (CannotPrepare, NotAllowed) as error:
             failed = {row.path: Result(ResultState.FAILED, message=str(error)) for row in rows}
-            results.start(self.claim)
-            results.finish(self.claim, End(ItemState.FAILED, RunState.FAILED, str(error), failed))
+            self._refuse(str(error), failed)
+            return
+        if prepared.refused.keys() >= {row.path for row in rows}:
+            failed = {path: Result(ResultState.FAILED, message=why) for path, why in prepared.refused.items()}
+            self._refuse(_sentence(list(prepared.refused.items()), len(failed)), failed)
             return
         folder = prepared.system_type.folder
         digest = digest_of(folder)  # as it lies there now, which is what the play will use
         order = Order(self.claim.item.system, folder, digest, prepared.handover, writable)
         with Attempt(settings.MERGEYARD_ATTEMPTS_DIR, run_id=self.claim.run.pk) as attempt:
             self._play(attempt, order, prepared)
+
+    def _refuse(self, why: str, failed: dict[str, Result]) -> None:
+        """It ends without a play."""
+        results.start(self.claim)
+        results.finish(self.claim, End(ItemState.FAILED, RunState.FAILED, why, failed))
 
     def _play(self, attempt: Attempt, order: Order, prepared: Prepared) -> None:
         how = containment()
@@ -187,10 +195,11 @@ class _Run:
     def _start(self, prepared: Prepared, **fields: Any) -> None:
         """What main says is looked at again until the row is written for a commit that says it. Raises MainMoved."""
         while True:
+            before = prepared.main.commit
             try:
-                return results.start(self.claim, main=prepared.main.commit, **fields)
+                return results.start(self.claim, main=before, still=prepared.gates.still, **fields)
             except MainMoved:
-                if not prepared.main.follow():
+                if not prepared.main.follow() or prepared.main.commit == before:
                     raise
 
     def _keep_trying(self, write: Callable[[], None]) -> None:

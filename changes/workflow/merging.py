@@ -9,6 +9,7 @@ import logging
 from django.db import transaction
 from django.utils import timezone
 
+from changes.documents import Json
 from changes.forges.builtin import merge_lock
 from changes.models import ChangeRequest, MergeIntent, StateConflict, User
 from changes.repository import MAIN_REF, RefMoved, Repository, state
@@ -105,9 +106,25 @@ def _intend(review: Review, user: User, commit: str) -> MergeIntent:
                 "head": review.head,
                 "by": user,
                 "state": IntentState.OPEN,
+                "approvals": _approvals(review),
             },
         )
         return intent
+
+
+def _approvals(review: Review) -> Json:
+    """For those who look again whether it still holds, before they act on the merge."""
+    asked: list[Json] = [
+        {
+            "path": each.path,
+            "sentence": each.sentence,
+            "teams": list(each.teams),
+            "count": each.count,
+            "given": list(each.given),
+        }
+        for each in review.requirements
+    ]
+    return {"barred": [*sorted(review.barred)], "asked": asked}
 
 
 def _close(intent: MergeIntent) -> None:

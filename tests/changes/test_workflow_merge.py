@@ -228,3 +228,13 @@ def test_a_ref_that_moved_before_its_move_broke_is_a_merge(office, monkeypatch):
     assert office.repository.main() == commit
     assert MergeIntent.objects.get(commit=commit).state == IntentState.DONE
     assert office.again(request).state == ChangeRequestState.MERGED
+
+
+def test_a_merge_writes_down_what_was_asked_for_and_who_gave_it(office):
+    request = office.merged()
+    intent = request.intents.get()
+    [asked] = [each for each in intent.approvals["asked"] if each["path"] == REFUNDS]
+    assert "rita" in intent.approvals["barred"]
+    assert asked["given"]
+    assert not {*asked["given"]} & {*intent.approvals["barred"]}
+    assert {"path", "sentence", "teams", "count", "given"} == asked.keys()

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from changes.models import MergeIntent, User
 from executors import runs
-from executors.discovery import discover
+from executors.actions import retry
+from executors.discovery import discover, reapply
 from executors.models import ItemResource, Run, WorkItem
 from tests.executors.conftest import box, document
 
@@ -54,6 +56,7 @@ def test_a_system_that_an_unapproved_commit_changed_meanwhile_is_not_used(yard, 
 def test_a_team_whose_secrets_were_taken_away_meanwhile_gets_none(yard, between):
     (yard.directory / "secrets" / "payments").mkdir(parents=True)
     (yard.directory / "secrets" / "payments" / "lock").write_text("open")
+    (yard.directory / "secrets" / "payments" / "lock").chmod(0o600)
     between.append(lambda: (yard.merge({"teams/payments.yml": "title: Payments\nmembers: [rita]\n"}), discover()))
     yard.roll_out({box("orders"): document("Box", secrets={"lock": "file:payments/lock"})})
     assert "payments may not use file:payments/lock" in yard.items()[0].reason
@@ -76,3 +79,98 @@ def test_a_result_carries_the_digest_of_what_the_play_was_given(yard):
     yard.roll_out({box("orders"): document("Box", size=4)})
     assert yard.result(box("orders")).digest != digests[box("orders")]
     assert WorkItem.objects.filter(state="succeeded").count() == 2
+
+
+def approved(yard, changes, by=("olga",)):
+    """A merge with the record that the product writes: rita's request, approved for the owners of shelf-a."""
+    sha = yard.merge(changes)
+    asked = [
+        {"path": path, "sentence": "One of the owners of shelf-a (shelves)", "teams": ["shelves"], "count": 1}
+        for path in changes
+    ]
+    for name in ("olga", "rita", "oscar"):
+        yard.user(name)
+    said = {"barred": ["rita"], "asked": [{**each, "given": list(by)} for each in asked]}
+    MergeIntent.objects.filter(commit=sha).update(approvals=said)
+    return sha
+
+
+def shelves(*members):
+    return {"teams/shelves.yml": f"title: Shelves\nmembers: [{', '.join(members)}]\n"}
+
+
+@pytest.mark.threat("approval.left-before-run")
+def test_who_left_the_team_after_the_merge_no_longer_counts_and_a_colleague_who_retries_does(yard):
+    approved(yard, {box("orders"): document("Box")})
+    yard.merge(shelves("oscar"))
+    discover()
+    yard.work()
+    [item] = yard.items()
+    assert (item.state, yard.stored("orders")) == ("failed", None)
+    assert item.reason == (
+        "It was approved by olga, who no longer may. One of the owners of shelf-a (shelves) has to agree: whoever of "
+        "them tries this work again says yes by that."
+    )
+    retry(item, yard.user("rita"))  # who asked for it may have it tried again, and never approves it
+    yard.work()
+    assert (yard.items()[0].state, yard.stored("orders")) == ("failed", None)
+    retry(yard.items()[0], yard.user("oscar"))
+    yard.work()
+    assert (yard.items()[0].state, yard.stored("orders") is None) == ("succeeded", False)
+
+
+@pytest.mark.threat("approval.left-before-run")
+def test_an_account_that_was_closed_after_the_merge_no_longer_counts(yard):
+    approved(yard, {box("orders"): document("Box")})
+    User.objects.filter(username="olga").update(is_active=False)
+    yard.work()
+    assert "approved by olga, who no longer may" in yard.items()[0].reason
+
+
+@pytest.mark.threat("approval.left-before-run")
+@pytest.mark.parametrize("how", ["team", "account"])
+def test_who_is_shut_out_between_preparation_and_start_stops_the_run(yard, between, how):
+    approved(yard, {box("orders"): document("Box")})
+
+    def shut_out():
+        User.objects.filter(username="olga").update(is_active=False)
+
+    between.append(shut_out if how == "account" else lambda: (yard.merge(shelves("oscar")), discover()))
+    yard.work()
+    [item] = yard.items()
+    assert (item.state, yard.stored("orders"), item.attempts) == ("failed", None, 1)
+    assert [run.error for run in Run.objects.order_by("number")][0] == runs.MOVED
+    assert "approved by olga, who no longer may" in item.reason
+
+
+def test_one_of_two_who_left_is_enough_to_stop_and_others_of_the_item_go_on(yard):
+    sha = approved(yard, {box("orders"): document("Box"), box("refunds"): document("Box")}, by=("olga", "oscar"))
+    intent = MergeIntent.objects.get(commit=sha)
+    intent.approvals["asked"][0]["count"] = 2
+    intent.save()
+    yard.work()
+    [item] = yard.items()
+    assert (item.state, yard.stored("orders"), yard.stored("refunds") is None) == ("failed", None, False)
+    assert item.reason.startswith(
+        "1 of 2 resources failed, first payments/shelf-a/Box/orders: It was approved by oscar"
+    )
+
+
+@pytest.mark.threat("git.commit-on-main")
+def test_a_team_that_an_unapproved_commit_changed_stops_what_its_people_approved(yard):
+    approved(yard, {box("orders"): document("Box")})
+    yard.commit(shelves("olga", "mallory"))
+    discover()
+    yard.work()
+    [item] = yard.items()
+    assert (item.state, "without an approved change request" in item.reason) == ("failed", True)
+
+
+def test_what_is_applied_again_at_a_commit_needs_no_approval_of_that_commit(yard):
+    approved(yard, {box("orders"): document("Box")})
+    yard.work()
+    yard.merge(shelves("oscar"))
+    discover()
+    reapply("shelf-a", "Olga wants it")
+    yard.work()
+    assert [item.state for item in yard.items()] == ["succeeded"] * 2
