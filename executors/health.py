@@ -130,6 +130,9 @@ def workers() -> list[Check]:
         if not running:
             why, todo = "None was heard of lately, so its systems wait.", f"Start manage.py worker --zone {zone}."
             found.append(Check(f"Workers of zone {zone}", State.BAD, why, todo))
+        elif troubled := [one for one in running if one.trouble]:
+            state = State.BAD if len(troubled) == len(running) else State.WARNING
+            found.append(Check(f"Workers of zone {zone}", state, f"{troubled[0].name}: {troubled[0].trouble}"))
         elif open_ones:
             why = f"{open_ones[0].name}: {open_ones[0].containment}"
             found.append(Check(f"Workers of zone {zone}", State.WARNING, why, "See the operations page of the docs."))

@@ -2,10 +2,14 @@
 
 import logging
 
+from django.db import Error as DatabaseError
+
 from changes.repository import RepositoryError, state
-from executors import queues
+from executors import queues, spool
 from executors import reconcile as reconciling
+from executors.ansible.warm import sandboxes
 from executors.claim import claim
+from executors.events import replay
 from executors.models import Cursor
 from executors.processes import own_name
 from executors.runs import work_on
@@ -16,12 +20,25 @@ log = logging.getLogger(__name__)
 def run_system(system: str) -> None:
     """Claim and run the first ready item of a system, then have somebody look for what became ready."""
     queues.arrived(system)
+    tidy()
+    if trouble := spool.trouble():
+        log.warning("%s", trouble)
+        return
     if not has_main():
         return
     claimed = claim(system, worker=own_name(), zone=queues.own_zone())
     if claimed is not None:
         work_on(claimed)
         reconciling.pass_on(claimed.item)
+
+
+def tidy() -> None:
+    """What a worker does between two runs."""
+    sandboxes.drop_idle()
+    try:
+        replay()
+    except DatabaseError as error:
+        log.warning("What runs printed still waits for the database: %s", error)
 
 
 def has_main() -> bool:

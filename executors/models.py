@@ -50,6 +50,7 @@ class Process(models.Model):
     zone = models.CharField(max_length=63, blank=True)  # of a worker
     contained = models.BooleanField(default=True)  # whether a worker's runs are
     containment = models.CharField(max_length=200, blank=True)  # how, or why not, as a sentence
+    trouble = models.TextField(blank=True, db_default="")  # why it takes no work, as a sentence; empty if it does
     started_at = models.DateTimeField(db_default=Now())
     seen_at = models.DateTimeField(db_default=Now())  # by the database's clock
 

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import DatabaseError, close_old_connections, models
@@ -30,8 +31,9 @@ def own_name() -> str:
 class Presence:
     """This process, for as long as it calls `here` or runs as a thread beside what it does."""
 
-    def __init__(self, sort: str, **fields: object) -> None:
-        self.sort, self.fields = sort, fields
+    def __init__(self, sort: str, *, trouble: Callable[[], str] = str, **fields: object) -> None:
+        """`trouble` is asked each time: why it takes no work, as a sentence; empty if it does."""
+        self.sort, self.trouble, self.fields = sort, trouble, fields
         self.said = -EVERY_SECONDS
         self.over = threading.Event()
 
@@ -41,7 +43,7 @@ class Presence:
             return
         self.said = time.monotonic()
         try:
-            said = {**self.fields, "seen_at": Now()}
+            said = {**self.fields, "trouble": self.trouble(), "seen_at": Now()}
             Process.objects.update_or_create(sort=self.sort, name=own_name(), defaults=said)
             Process.objects.filter(seen_at__lt=Now() - KEPT).delete()
         except DatabaseError as error:

@@ -24,7 +24,8 @@ from executors.ansible.play import Ending, Order, Play
 from executors.ansible.sandbox import NotAllowed, containment, local_paths, must_be_allowed
 from executors.ansible.usage import Limits
 from executors.claim import Claim, cancel_wanted, outdated, renew
-from executors.events import EventWriter, Stale, clean_data, plain
+from executors.event_writer import EventWriter
+from executors.events import Stale, clean_data, plain
 from executors.models import ItemResource
 from executors.preparation import CannotPrepare, Prepared, prepare
 from executors.results import End, MainMoved, Result
@@ -184,12 +185,14 @@ class _Run:
             for path, sentence in prepared.refused.items():
                 writer.write("note", text=f"{path}: {sentence}")
             end = self._end(self._supervise(attempt, order, writer, prepared), prepared)
+            self._keep_trying(writer.finish)
         except BaseException:
             writer.abandon()
             with contextlib.suppress(Stale, DatabaseError):
                 writer.finish()
             raise
-        self._keep_trying(writer.finish)
+        finally:
+            writer.close()
         self._keep_trying(lambda: results.finish(self.claim, end))
 
     def _start(self, prepared: Prepared, **fields: Any) -> None:

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from executors import queues
 from executors.claim import DONE_WELL
 from executors.models import ItemNeed, ItemResource, Resource, WorkItem
-from executors.processes import CONTROLLER, there
+from executors.processes import CONTROLLER, WORKER, there
 from executors.states import ITEM_OPEN, ITEM_READY, ITEM_RETRYABLE, ItemState, SyncState
 
 SHOWN = 10
@@ -123,6 +123,9 @@ def _worker(item: WorkItem) -> Wait:
         served = busy or queues.has_worker(zone)
     except queues.QueueAway:
         return Wait("The queue cannot be reached, so no worker hears of it.", "It starts when the queue is back.")
+    there_now = list(there(WORKER).filter(zone=zone))
+    if served and there_now and all(one.trouble for one in there_now):
+        return Wait(there_now[0].trouble, "It starts when the platform team has mended that.")
     if served:
         return Wait(f"It is next for a worker of zone {zone}.", "It starts as soon as one is free.")
     return Wait(

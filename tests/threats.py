@@ -127,6 +127,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "faults.disk-repository": Threat("A full disk below the repository", DISK),
         "faults.disk-attempts": Threat("A full disk below the attempts", DISK),
         "faults.disk-database": Threat("A full disk below the database", DISK),
+        "faults.disk-spool": Threat("A full disk below the spool", "Events wait in memory and the play with them; a worker takes no work while it is full"),
         "faults.clock": Threat("A clock that is an hour off", LEASE),
         "faults.poison": Threat("A document that kills its worker", "Attempts are counted before the start; then it is parked and others go on"),
         "faults.order": Threat("Merges, failures, retries and deaths in any order", "Order of commits for each resource, and of references"),

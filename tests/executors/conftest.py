@@ -176,6 +176,7 @@ def yard(transactional_db, settings, queue):
     settings.MERGEYARD_LOCAL_PATHS = [directory]
     settings.MERGEYARD_ATTEMPTS_DIR = directory / "attempts"
     settings.MERGEYARD_SECRETS_DIR = directory / "secrets"
+    settings.MERGEYARD_SPOOL_DIR = directory / "spool"
     catalogs.catalog.cache_clear()
     sandbox.containment.cache_clear()
     yield Yard(directory)

@@ -12,7 +12,8 @@ from django.utils import timezone
 from changes.models import Transition
 from executors import queues
 from executors.claim import claim, interrupt, renew
-from executors.events import EventWriter, Stale, as_entry, left_in_stream, stream_of
+from executors.event_writer import EventWriter
+from executors.events import Stale, as_entry, left_in_stream, stream_of
 from executors.models import Event, Run, WorkItem
 from executors.reconcile import reconcile, take_over
 from executors.results import End, Result, finish

@@ -8,7 +8,8 @@ import pytest
 
 from executors import queues
 from executors.claim import claim
-from executors.events import EventWriter, clean, plain, stream_of
+from executors.event_writer import EventWriter
+from executors.events import clean, plain, stream_of
 from executors.models import Event
 from executors.reconcile import reconcile
 from executors.secrets import MASK, Masker

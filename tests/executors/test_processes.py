@@ -44,6 +44,7 @@ class Machine:
             "MERGEYARD_LOCAL_PATHS": ",".join(map(str, settings.MERGEYARD_LOCAL_PATHS)),
             "MERGEYARD_ATTEMPTS_DIR": str(settings.MERGEYARD_ATTEMPTS_DIR),
             "MERGEYARD_SECRETS_DIR": str(settings.MERGEYARD_SECRETS_DIR),
+            "MERGEYARD_SPOOL_DIR": str(settings.MERGEYARD_SPOOL_DIR),
         }
 
     def start(self, *command):

@@ -10,7 +10,9 @@ from executors import queues
 from executors.ansible.attempt import sweep
 from executors.ansible.sandbox import containment
 from executors.ansible.warm import sandboxes
+from executors.jobs import tidy
 from executors.processes import WORKER, Presence
+from executors.spool import trouble
 
 
 class Command(BaseCommand):
@@ -27,10 +29,10 @@ class Command(BaseCommand):
         how = containment()
         logging.getLogger("executors").info("Worker of zone %s. %s", zone, how.sentence)
         sweep(settings.MERGEYARD_ATTEMPTS_DIR)
-        presence = Presence(WORKER, zone=zone, contained=how.works, containment=how.sentence[:200])
+        presence = Presence(WORKER, zone=zone, contained=how.works, containment=how.sentence[:200], trouble=trouble)
         presence.begin()
         try:
-            queues.serve(zone, burst=options["burst"], between=sandboxes.drop_idle)
+            queues.serve(zone, burst=options["burst"], between=tidy)
         finally:
             sandboxes.end()
             presence.end()
