@@ -127,7 +127,7 @@ def test_what_a_team_may_be_given(text, good):
     assert (PREFIX.fullmatch(text) is not None) is good
 
 
-@pytest.mark.threat("yaml.limits")
+@pytest.mark.threat("values.long")
 def test_a_long_prefix_that_is_none_is_refused_at_once():
     begun = time.process_time()
     for provider in ("file", "vault", "ansible-vault", "env"):
