@@ -11,6 +11,7 @@ from pathlib import Path
 from django.utils import timezone
 
 from changes.catalog import catalog
+from changes.crash_points import crash_point
 from changes.models import MergeIntent
 from changes.repository import MAIN_REF, RefMoved, Repository, RepositoryError
 from changes.repository.snapshots import snapshot
@@ -61,6 +62,7 @@ def initialise(path: Path, files: Mapping[str, bytes], *, message: str = "Begin 
     except RefMoved as moved:
         MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DROPPED)
         raise SetupRefused(f"{path} has a main branch already.") from moved
+    crash_point("setup: main made")
     MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DONE)
     return commit
 

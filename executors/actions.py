@@ -6,6 +6,7 @@ Each verb asks for the rights itself. It must not know pages, Ansible or git.
 from django.db import transaction
 from django.db.models import Q
 
+from changes.crash_points import crash_point
 from changes.models import Transition, User
 from executors import order, queues
 from executors.claim import DONE_WELL, announce, move_if
@@ -36,6 +37,7 @@ def retry(item: WorkItem, user: User) -> None:
             raise Refused("Somebody else acted on this work in the same moment; look at it again.")
         for opened in (item, *revive_dependents(item)):
             order.hold_back_later(opened)
+    crash_point("retry: committed")
     queues.wake()
 
 
@@ -59,6 +61,7 @@ def cancel(item: WorkItem, user: User) -> None:
             skip_dependents(item)
         elif not _ask_worker(item, user):
             raise Refused("This work has ended, so there is nothing to cancel.")
+    crash_point("cancel: committed")
     queues.wake()
 
 

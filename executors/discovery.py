@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from changes.catalog import catalog
+from changes.crash_points import crash_point
 from changes.documents import Document, InvalidFile, parse_document
 from changes.models import MergeIntent
 from changes.plan import make_plan
@@ -85,6 +86,7 @@ def _discover(repository: Repository, sha: str, *, before: str) -> bool:
     touched = _work(base, head, paths)
     work = _work(_approved(repository, base, paths), head, paths)
     info = repository.info(sha)
+    crash_point("discovery: commit read")
     with transaction.atomic():
         cursor = Cursor.objects.select_for_update().filter(pk=1, sha=before).first()
         if cursor is None:
@@ -104,6 +106,8 @@ def _discover(repository: Repository, sha: str, *, before: str) -> bool:
         rollouts.want(row, work.changes.values())
         rollouts.move_zones(base, head)
         _record(row, work, cause=Cause.MERGE, reason=row.subject, snapshots=(head, base))
+        crash_point("discovery: rows written")
+    crash_point("discovery: committed")
     return True
 
 

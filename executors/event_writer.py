@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError  # also of a connection that was cu
 from django.db import connection, transaction
 from django.utils import timezone
 
+from changes.crash_points import crash_point
 from executors import queues
 from executors.events import BULK, LOOK, Stale, as_entry, clean, clean_data, cut, from_lines, stream_of
 from executors.models import Event, Run
@@ -118,6 +119,7 @@ class EventWriter:
         if batch:
             entries = [json.dumps(as_entry(event), ensure_ascii=False) for event in batch]
             self._hold(batch, entries)
+            crash_point("events: in the spool")
             self._to_stream(batch, entries)
 
     def _hold(self, batch: list[Event], entries: list[str]) -> None:
@@ -174,6 +176,7 @@ class EventWriter:
             if not ours.update(events=batch[-1].number):
                 raise Stale(f"run {self.run.pk} is no longer ours")
             Event.objects.bulk_create(batch, batch_size=BULK)
+        crash_point("events: stored")
         self._stored = batch[-1].number
         if lines and self._spool is not None:
             self._spool.took(lines)

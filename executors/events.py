@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import transaction
 
+from changes.crash_points import crash_point
 from executors import queues, spool
 from executors.models import Event, Run
 from executors.states import RUN_OPEN
@@ -124,6 +125,7 @@ def replay() -> bool:
             if run is not None:
                 first = stored(run_id) + 1
                 keep(run, from_lines(run_id, first, lines[_place_of(first, lines) :]))
+        crash_point("replay: stored")
         path.unlink(missing_ok=True)
         did = True
     return did

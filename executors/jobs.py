@@ -4,6 +4,7 @@ import logging
 
 from django.db import Error as DatabaseError
 
+from changes.crash_points import crash_point
 from changes.repository import RepositoryError, state
 from executors import queues, spool
 from executors import reconcile as reconciling
@@ -19,7 +20,9 @@ log = logging.getLogger(__name__)
 
 def run_system(system: str) -> None:
     """Claim and run the first ready item of a system, then have somebody look for what became ready."""
+    crash_point("job: popped")
     queues.arrived(system)
+    crash_point("job: arrived")
     tidy()
     if trouble := spool.trouble():
         log.warning("%s", trouble)
@@ -28,7 +31,9 @@ def run_system(system: str) -> None:
         return
     claimed = claim(system, worker=own_name(), zone=queues.own_zone())
     if claimed is not None:
+        crash_point("run: claimed")
         work_on(claimed)
+        crash_point("run: over")
         reconciling.pass_on(claimed.item)
 
 

@@ -21,6 +21,7 @@ from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from changes.crash_points import crash_point
 from changes.declarations import DEFAULT_ZONE
 
 log = logging.getLogger(__name__)
@@ -143,6 +144,7 @@ def _enqueue(name: str, function: str, *, key: str, args: tuple[str, ...]) -> bo
     try:
         if not redis().set(key, "1", nx=True, ex=QUEUED_SECONDS):
             return False
+        crash_point("enqueue: key set")
         try:
             _queue(name).enqueue_call(
                 function, args=args, timeout=-1, result_ttl=0, failure_ttl=FAILURE_SECONDS, ttl=FAILURE_SECONDS
@@ -150,6 +152,7 @@ def _enqueue(name: str, function: str, *, key: str, args: tuple[str, ...]) -> bo
         except Errors:
             redis().delete(key)
             raise
+        crash_point("enqueue: job queued")
     except Errors as error:
         raise away(error) from error
     return True

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Q
 
+from changes.crash_points import crash_point
 from changes.workflow import finish_intents
 from executors import queues
 from executors.ansible.attempt import sweep
@@ -78,8 +79,10 @@ def take_over() -> bool:
     for item in expired().select_related("rollout__commit"):
         runs = item.runs.filter(fence=item.fence, state__in=RUN_OPEN)
         left = [event for run in runs for event in left_in_stream(run)]
+        crash_point("take-over: stream read")
         still = Q(pk__in=expired().filter(pk=item.pk).values("pk"), lease_until=item.lease_until)
         taken = _end(item, why=why, where=still, left=left) or taken
+        crash_point("take-over: committed")
     return taken
 
 
@@ -103,6 +106,7 @@ def release() -> bool:
     """Items whose needs are met go from waiting to queued."""
     waiting = ready().filter(state=ItemState.WAITING).select_related("rollout__commit")
     moved = [move_if(item, ItemState.QUEUED, where=Q(), why="Nothing holds it back.") for item in waiting]
+    crash_point("release: committed")
     return any(moved)
 
 

@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
 from changes.catalog import digest_of
+from changes.crash_points import crash_point
 from changes.documents import Address, InvalidFile
 from executors import results
 from executors.ansible.attempt import Attempt
@@ -125,6 +126,7 @@ def work_on(claim: Claim) -> None:
 
 
 def _give_up(claim: Claim, run: RunState, why: str, error: str = "") -> None:
+    crash_point("run: to be given back")
     with contextlib.suppress(Stale, DatabaseError):  # then the lease ends by itself and somebody takes over
         results.give_up(claim, state=run, why=why, error=error[-20_000:])
 
@@ -175,6 +177,7 @@ class _Run:
         fields = {"contained": how.works, "containment": how.sentence[:200]}
         type_ = prepared.system_type
         self._start(prepared, catalog_digest=order.digest, catalog_origin=type_.origin[:500], **fields)
+        crash_point("run: begun")
         self.digests = prepared.handover.digests
         writer = EventWriter(self.claim.run, mask=prepared.masker)
         try:
@@ -185,7 +188,9 @@ class _Run:
             for path, sentence in prepared.refused.items():
                 writer.write("note", text=f"{path}: {sentence}")
             end = self._end(self._supervise(attempt, order, writer, prepared), prepared)
+            crash_point("run: play ended")
             self._keep_trying(writer.finish)
+            crash_point("run: events stored")
         except BaseException:
             writer.abandon()
             with contextlib.suppress(Stale, DatabaseError):
@@ -194,6 +199,7 @@ class _Run:
         finally:
             writer.close()
         self._keep_trying(lambda: results.finish(self.claim, end))
+        crash_point("run: result stored")
 
     def _start(self, prepared: Prepared, **fields: Any) -> None:
         """What main says is looked at again until the row is written for a commit that says it. Raises MainMoved."""
@@ -230,6 +236,7 @@ class _Run:
         try:
             within = settings.MERGEYARD_RENEW_WITHIN_SECONDS
             play.start(on_end=self.attention.set, renewed=self.keeper.renewed, within=within)
+            crash_point("run: play started")
             self.keeper.on_renewed = play.renewed
             while not self.killed:
                 self.attention.wait(LOOK_SECONDS)

@@ -23,6 +23,7 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from changes import tokens, workflow
+from changes.crash_points import crash_point
 from changes.forges.builtin import push_by, read_note
 from changes.models import User
 from changes.repository import RepositoryError, state
@@ -232,8 +233,10 @@ def _record(note: Path) -> None:
     push = read_note(note)
     if push is None:
         return
+    crash_point("push: refs moved")
     try:
         workflow.record_push(push)
+        crash_point("push: recorded")
     except Exception:
         log.exception("recording a push by %s", push.pusher)
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from changes.crash_points import crash_point
 from changes.forges.builtin import Push, notes, read_note, ref_of
 from changes.models import ChangeRequest, Edit, PlanRow, User
 from changes.repository import HEADS, CommitInfo, Conflict, RefMoved, Repository, state
@@ -85,6 +86,7 @@ def _opened_by_push(user: User, branch: str, *, head: str) -> ChangeRequest:
         request.save()
         remember_editors(request, [user, *hands_on(commits)])
         request.move(ChangeRequestState.OPEN, who=user, why=f"Pushed {branch}")
+    crash_point("push: request opened")
     rows = plan_rows(request)
     with transaction.atomic():
         record_plan(request, rows)
@@ -152,6 +154,7 @@ def update_branch(change_request: ChangeRequest, user: User) -> None:
         repository.swap_ref(ref_of(change_request.branch), head, old)
     except RefMoved as moved:
         raise Refused("Somebody pushed to the branch in the meantime: look at it again.") from moved
+    crash_point("update: branch moved")
     moved_to(change_request, base=main, head=head, who=None, why=f"{person(user).name} updated the branch with main")
 
 

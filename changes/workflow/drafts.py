@@ -7,6 +7,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from changes.catalog import catalog
+from changes.crash_points import crash_point
 from changes.forges.builtin import BRANCH_PREFIX, ref_of
 from changes.models import ChangeRequest, Edit, User
 from changes.plain_secrets import plain_secrets
@@ -154,10 +155,13 @@ def propose(change_request: ChangeRequest, user: User) -> None:
         if not changes:
             raise Refused("It changes nothing yet: add a resource, or edit one, before you propose it.")
         head = _commit(change_request, user, main=main, changes=changes, parents=[main])
+        crash_point("propose: commit written")
         branch = _new_branch(repository, change_request, head)
+        crash_point("propose: branch made")
         _opened(change_request, user, branch=branch, base=main, head=head)
     else:
         _revised(repository, change_request, user, main=main, changes=changes)
+    crash_point("propose: row opened")
     _forget(edits)
 
 
@@ -173,6 +177,7 @@ def _revised(
         repository.swap_ref(ref_of(change_request.branch), head, old)
     except RefMoved as moved:
         raise Refused("Somebody pushed to the branch in the meantime: look at it again, then propose.") from moved
+    crash_point("propose again: branch moved")
     if not moved_to(change_request, base=main, head=head, who=user, why="Proposed a new version"):
         raise Refused("It was merged or closed this moment: look at the change request again.")
 

@@ -9,6 +9,7 @@ import logging
 from django.db import transaction
 from django.utils import timezone
 
+from changes.crash_points import crash_point
 from changes.documents import Json
 from changes.forges.builtin import merge_lock
 from changes.models import ChangeRequest, MergeIntent, StateConflict, User
@@ -31,9 +32,12 @@ def merge(change_request: ChangeRequest, user: User) -> str:
             review = evaluate(change_request)
             _may_merge(review, user)
             commit = _write(repository, review)
+            crash_point("merge: commit written")
             intent = _intend(review, user, commit)
+            crash_point("merge: intent written")
             try:
                 repository.swap_ref(MAIN_REF, commit, review.main)
+                crash_point("merge: main moved")
             except RefMoved:
                 if repository.contains(repository.main(), commit):  # it moved, and then something broke
                     _close(intent)
@@ -41,6 +45,7 @@ def merge(change_request: ChangeRequest, user: User) -> str:
                 MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DROPPED)
                 continue
             _close(intent)
+            crash_point("merge: row closed")
             change_request.refresh_from_db()
             return commit
     raise Refused("Main moved while this was being merged: look at the change request again, then merge.")

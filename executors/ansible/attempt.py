@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from changes.crash_points import crash_point
 from changes.documents import Json
 
 MARK = "MERGEYARD_ATTEMPT"  # in the environment of every process of a play that is not contained
@@ -96,6 +97,7 @@ def sweep(parent: Path) -> bool:
     with _locked(parent, fcntl.LOCK_EX):
         for root in parent.iterdir():
             with contextlib.suppress(OSError), _locked(root, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                crash_point("sweep: attempt found")
                 kill_marked(root / "play")
                 shutil.rmtree(root, ignore_errors=True)
                 swept = True
