@@ -205,14 +205,17 @@ class Play:
         if event in ("playbook_on_task_start", "playbook_on_handler_task_start"):
             self.on_line("task", task, task)
             return
-        for line in text.splitlines():
-            if line.strip():
-                self.ending.tail = [*self.ending.tail[-19:], line]
-                self.on_line("line", task, line)
+        lines = [line for line in text.splitlines() if line.strip()]
+        self.ending.tail = [*self.ending.tail, *lines][-20:]
+        if lines:  # in one piece, so that a secret that is broken over them is seen whole
+            self.on_line("line", task, "\n".join(lines))
 
     def _read_trouble(self) -> None:
         for line in _pipe(self._started().stderr):
-            self.ending.trouble = (self.ending.trouble + line)[-MAX_TROUBLE:]
+            said = self.ending.trouble + line
+            while len(said) > MAX_TROUBLE:  # whole lines go: half a secret would not be recognised
+                said = said.partition("\n")[2]
+            self.ending.trouble = said
 
     def _read_reports(self, pipe: int) -> None:
         buffer = _Lines(self._reported, self.on_line)
