@@ -195,16 +195,24 @@ def dn_of(spec: dict[str, Any]) -> str:
     return f"cn={spec['name']},{GROUPS}"
 
 
+def groups(testbed: Testbed, condition: str = "(cn=*)") -> dict[str, dict[str, list[str]]]:
+    """Name -> attributes, as ldapsearch shows them."""
+    asked = ["-LLL", "-o", "ldif-wrap=no", "-b", GROUPS, "-s", "one", condition]
+    found = {}
+    for entry in tool(testbed, "ldapsearch", *asked).strip().split("\n\n"):
+        values: dict[str, list[str]] = {}
+        for line in entry.splitlines():
+            key, _, value = line.partition(":")
+            text = base64.b64decode(value[1:]).decode() if value.startswith(":") else value.removeprefix(" ")
+            values.setdefault(key, []).append(text)
+        if values:
+            found[values["cn"][0]] = values
+    return found
+
+
 def attributes(testbed: Testbed, name: str) -> dict[str, list[str]]:
     """A group as ldapsearch shows it; {} if there is none."""
-    asked = ["-LLL", "-o", "ldif-wrap=no", "-b", GROUPS, "-s", "one", f"(cn={name})"]
-    found: dict[str, list[str]] = {}
-    for line in tool(testbed, "ldapsearch", *asked).splitlines():
-        key, _, value = line.partition(":")
-        if key:
-            text = base64.b64decode(value[1:]).decode() if value.startswith(":") else value
-            found.setdefault(key, []).append(text.strip() if text is value else text)
-    return found
+    return groups(testbed, f"(cn={name})").get(name, {})
 
 
 def read(testbed: Testbed, kind: str, spec: dict[str, Any]) -> dict[str, Any] | None:

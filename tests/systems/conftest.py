@@ -83,7 +83,7 @@ class EventReader:
         os.close(self.held)
         self.thread.join(10)
         os.close(self.fd)
-        return [json.loads(line) for line in self.text.decode().splitlines()]
+        return [json.loads(line) for line in self.text.splitlines()]  # bytes know fewer ends of a line than texts
 
 
 class Stage:

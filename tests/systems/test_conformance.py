@@ -4,7 +4,7 @@ import os
 import pickle
 import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -80,8 +80,9 @@ def test_it_is_listed_drift_is_found_and_undone(stage, kind):
     def listed():
         return next(item for item in stage.play(book="discover").gathered(kind.name) if item["identity"] == identity)
 
-    assert listed()["spec"] == after
-    assert listed()["marker"] in (resource["path"], None)
+    found = listed()
+    assert found["spec"] == after
+    assert found["marker"] in (resource["path"], None)
 
     stage.module.tamper(stage.testbed, kind.name, resource["spec"])
     assert listed()["spec"] != after
@@ -115,82 +116,91 @@ def test_it_is_deleted_as_predicted_and_deleting_it_again_changes_nothing(stage,
     assert stage.read(beside) is None
 
 
+@dataclass
+class Tried:
+    """A change of a resource of its own: what was there, what is wanted, and what the plays said of it."""
+
+    resource: dict
+    wanted: dict
+    predicted: dict = None
+    applied: dict = None
+    again: dict = None
+
+
+@pytest.fixture(scope="session")
+def tried(prepared, kind):
+    """Every change of a kind, all in the same plays: (property, place) -> Tried."""
+    missing = {*kind.mutable} - {*kind.not_here} - {*kind.example.updates}
+    assert sorted(missing) == [], "The example names no other value of these fields."
+    assert {*kind.example.frozen} == {*kind.frozen}
+    changes = {}
+    for field in [field for field in kind.mutable if field not in kind.not_here]:
+        resource = kind.resource_with(field)
+        changes["update", field] = Tried(resource, kind.changed(resource, **{field: kind.example.updates[field]}))
+    for place in [place for place in kind.optional if place[0] not in kind.not_here]:
+        resource = kind.resource()
+        changes["remove", place] = Tried(resource, kind.without(resource, place))
+    for field in kind.maps:
+        resource = kind.resource()
+        fewer = dict([*resource["spec"][field].items()][1:])
+        changes["entry", field] = Tried(resource, kind.changed(resource, **{field: fewer}))
+    for field in kind.frozen:
+        resource = kind.resource()
+        changes["frozen", field] = Tried(resource, kind.changed(resource, **{field: kind.example.frozen[field]}))
+    if changes:
+        assert prepared.play(replaced=[one.resource for one in changes.values()]).failed == []
+        wanted = [one.wanted for one in changes.values()]
+        plays = [prepared.play(replaced=wanted, check=check) for check in (True, False, False)]
+        for one in changes.values():
+            one.predicted, one.applied, one.again = (played.of(one.wanted) for played in plays)
+    return changes
+
+
+def of(tried, title):
+    """Place -> change."""
+    return {place: one for (group, place), one in tried.items() if group == title}
+
+
+def must_have_come(stage, one):
+    """As predicted, seen by the system's own client, and once."""
+    assert one.applied["status"] == "ok", one.applied["message"]
+    assert one.applied == one.predicted
+    assert shows(stage.read(one.wanted), one.applied["after"])
+    assert (one.again["status"], one.again["changed"]) == ("ok", False), one.again["reasons"]
+
+
 @proves("every mutable field", WITH_UPDATES)
-def test_every_mutable_field_changes_as_predicted_and_only_it(stage, kind):
-    tried = [field for field in kind.mutable if field not in kind.not_here]
-    assert [field for field in tried if field not in kind.example.updates] == []
-    resources = {field: kind.resource_with(field) for field in tried}
-    stage.play(replaced=[*resources.values()])
-    wanted = {
-        field: kind.changed(resource, **{field: kind.example.updates[field]}) for field, resource in resources.items()
-    }
-
-    predicted = stage.play(replaced=[*wanted.values()], check=True)
-    applied = stage.play(replaced=[*wanted.values()])
-
-    assert applied.failed == []
-    assert sorted(applied.changed) == sorted(resource["path"] for resource in wanted.values())
-    for field, resource in wanted.items():
-        event = applied.of(resource)
-        assert event == predicted.of(resource)
-        before, after = event["before"], event["after"]
+def test_every_mutable_field_changes_as_predicted_and_only_it(stage, tried, kind):
+    for field, one in of(tried, "update").items():
+        must_have_come(stage, one)
+        assert one.applied["changed"]
+        before, after, reasons = one.applied["before"], one.applied["after"], one.applied["reasons"]
         assert [name for name in after if before.get(name) != after[name]] == [field]
-        assert all(reason.split()[0].split(".")[0] == field for reason in event["reasons"]), event["reasons"]
-        assert shows(stage.read(resource), after)
-    assert stage.play(replaced=[*wanted.values()]).changed == []
+        assert all(reason.split()[0].split(".")[0] == field for reason in reasons), reasons
 
 
 @proves("removed fields return to the default", WITH_OPTIONAL)
-def test_an_optional_field_that_is_removed_returns_to_its_default(stage, kind):
-    resources = {place: kind.resource() for place in kind.optional if place[0] not in kind.not_here}
-    stage.play(replaced=[*resources.values()])
-    wanted = {place: kind.without(resource, place) for place, resource in resources.items()}
-
-    predicted = stage.play(replaced=[*wanted.values()], check=True)
-    applied = stage.play(replaced=[*wanted.values()])
-
-    assert applied.failed == []
-    for place, resource in wanted.items():
-        event = applied.of(resource)
-        assert event == predicted.of(resource)
+def test_an_optional_field_that_is_removed_returns_to_its_default(stage, tried, kind):
+    for place, one in of(tried, "remove").items():
+        must_have_come(stage, one)
         *way, last = place
-        assert reduce(dict.get, way, event["after"]).get(last) == kind.default_of(place, resource), place
-        assert shows(stage.read(resource), event["after"])
-    assert stage.play(replaced=[*wanted.values()]).changed == []
+        assert reduce(dict.get, way, one.applied["after"]).get(last) == kind.default_of(place, one.resource), place
 
 
 @proves("removed map entries are gone", WITH_MAPS)
-def test_an_entry_that_is_removed_from_a_map_is_gone_on_the_system(stage, kind):
-    resources = {field: kind.resource() for field in kind.maps}
-    stage.play(replaced=[*resources.values()])
-    wanted = {field: kind.changed(one, **{field: without_one(one["spec"][field])}) for field, one in resources.items()}
-
-    predicted = stage.play(replaced=[*wanted.values()], check=True)
-    applied = stage.play(replaced=[*wanted.values()])
-
-    for field, resource in wanted.items():
-        assert applied.of(resource) == predicted.of(resource)
-        assert applied.of(resource)["after"][field] == resource["spec"][field]
-        assert shows(stage.read(resource), applied.of(resource)["after"])
-
-
-def without_one(entries):
-    return dict([*entries.items()][1:])
+def test_an_entry_that_is_removed_from_a_map_is_gone_on_the_system(stage, tried, kind):
+    for field, one in of(tried, "entry").items():
+        must_have_come(stage, one)
+        assert one.applied["after"][field] == one.wanted["spec"][field]
 
 
 @proves("immutable fields are refused", WITH_FROZEN)
-def test_an_immutable_field_is_refused_with_a_reason_and_nothing_changes(stage, kind):
-    assert set(kind.example.frozen) == set(kind.frozen)
-    resources = {field: kind.resource() for field in kind.frozen}
-    stage.play(replaced=[*resources.values()])
-    for check in (True, False):
-        wanted = {field: kind.changed(one, **{field: kind.example.frozen[field]}) for field, one in resources.items()}
-        played = stage.play(replaced=[*wanted.values()], check=check)
-        assert sorted(played.failed) == sorted(resource["path"] for resource in wanted.values())
-        for field, resource in resources.items():
-            message = played.of(resource)["message"]
-            assert message.endswith("."), (field, message)
-            assert stage.read(resource)[field] == played.of(resource)["before"][field]
+def test_an_immutable_field_is_refused_with_a_reason_and_nothing_changes(stage, tried, kind):
+    for field, one in of(tried, "frozen").items():
+        for said in (one.predicted, one.applied):
+            assert (said["status"], said["changed"]) == ("failed", False)
+            assert said["message"].endswith("."), (field, said["message"])
+        assert stage.read(one.wanted)[field] == one.applied["before"][field]
 
 
 @proves("moving to another team deletes nothing")
@@ -254,6 +264,11 @@ def test_a_secret_lets_one_in_is_verified_and_is_not_set_again(stage, kind):
     predicted = stage.play(replaced=[resource], secrets=second, check=True).of(resource)
     assert predicted["changed"]
     assert predicted["reasons"]
+    assert accepts(first)
+    unknown = stage.play(replaced=[resource], secrets={}, check=True).of(resource)
+    assert (unknown["status"], unknown["changed"]) == ("ok", True)
+    assert ["secret does not exist yet" in reason for reason in unknown["reasons"]] == [True]
+    assert "could not be read" in stage.play(replaced=[resource], secrets={}).of(resource)["message"]
     assert accepts(first)
     assert stage.play(replaced=[resource], secrets=second).of(resource) == predicted
     assert accepts(second)

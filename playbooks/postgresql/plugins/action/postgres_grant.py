@@ -42,6 +42,7 @@ from ansible.module_utils.postgres_grants import (  # noqa: E402
 )
 from psycopg import sql  # noqa: E402
 
+NOT_DONE = ("01006", "01007")  # a privilege that was not revoked, or not granted
 DATABASES = """
 SELECT datname AS name, pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datallowconn AND NOT datistemplate
 """
@@ -58,10 +59,17 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         self.there = {row["name"] for row in self.rows(DATABASES)}
         self.owners = {row["name"]: row["owner"] for row in self.rows(DATABASES)}
         self.owners |= dict(self.told("databases"))
-        self.roles = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
-        self.roles |= {role for role, _ in self.told("roles")}
+        self.existing = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
+        self.roles = self.existing | {role for role, _ in self.told("roles")}
         self.objects: dict[str, dict[str, tuple[int, int]]] = {}
         self.holding: dict[Identity, Held] = {}
+        self.rehearsals: dict[str, Any] = {}  # database -> its connection
+        self.warnings: list[str] = []
+
+    def close(self) -> None:
+        for connection in self.rehearsals.values():
+            connection.close()
+        super().close()
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -86,7 +94,9 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def connected(self, database: str) -> Any:
         try:
-            return psycopg.connect(**self.where(), dbname=database)
+            connection = psycopg.connect(**self.where(), dbname=database)
+            connection.add_notice_handler(self.take_notice)
+            return connection
         except psycopg.Error as error:
             cause = str(error).strip().splitlines()[0].rstrip(".?")
             raise SystemDown(f"The database {shown(database)} cannot be used: {cause}.") from error
@@ -115,8 +125,22 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         if role not in self.roles or role in ("none", "public"):  # of which the latter is everybody, even in quotes
             raise Refused(f"role: there is no role {shown(role)} on the server.")
 
+    def take_notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.sqlstate in NOT_DONE:
+            self.warnings.append(str(notice.message_primary))
+
     def rehearse(self, outcome: Outcome) -> None:
-        """Nothing: what there may be to refuse, `after` has looked at."""
+        """In check mode; not of what the same play is yet to make."""
+        database, role = str(outcome.resource.spec["database"]), str(outcome.resource.spec["role"])
+        if not self.check or database not in self.there or role not in self.existing:
+            return
+        if database not in self.rehearsals:
+            self.rehearsals[database] = self.connected(database)
+            self.rehearsals[database].autocommit = True
+        with self.rehearsals[database].transaction(force_rollback=True):
+            refusal = self.settled(self.rehearsals[database], outcome)
+        if refusal:
+            raise Refused(refusal)
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         by_database: dict[str, list[Outcome]] = defaultdict(list)
@@ -130,11 +154,13 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def settled(self, connection: Any, outcome: Outcome) -> str:
         """One message and so one transaction: nobody is without privileges in between, and a failure leaves all."""
+        self.warnings.clear()
         try:
             connection.execute(sql.SQL("; ").join(self.statements(outcome)), prepare=False)
         except (psycopg.Error, UnicodeEncodeError) as error:
             return str(refusal_of(error))
-        return ""
+        # Whoever has a privilege and may not hand it on is only warned.
+        return f"PostgreSQL refused it: {self.warnings[0].rstrip('.')}." if self.warnings else ""
 
     def statements(self, outcome: Outcome) -> Iterator[sql.Composed]:
         database, role = str(outcome.resource.spec["database"]), str(outcome.resource.spec["role"])

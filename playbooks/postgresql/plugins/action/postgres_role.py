@@ -28,7 +28,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Spec,
     shown,
 )
-from ansible.module_utils.mergeyard.values import flag, number  # noqa: E402
+from ansible.module_utils.mergeyard.values import WRONG_PASSWORD, flag, number, remark_on  # noqa: E402
 from ansible.module_utils.postgres import (  # noqa: E402
     PostgresAction,
     fit,
@@ -63,7 +63,6 @@ POWERS = {
     "rolreplication": "REPLICATION",
     "rolbypassrls": "BYPASSRLS",
 }
-WRONG_PASSWORD = "the password on the system is not the one that is kept for it"
 
 
 def spec_of(row: dict[str, Any]) -> Spec:
@@ -111,7 +110,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         # A role that is not ours is refused anyway; working out 4,096 rounds for it would only cost time.
         ours = resource is not None and (marker or resource.adopt)
         if ours and not verifies(row["rolpassword"], self.password(resource.path)):
-            remarks.append(WRONG_PASSWORD)
+            remarks.append(remark_on(self.password(resource.path)))
         return Found(spec_of(row), marker, tuple(remarks))
 
     def password(self, path: str) -> str:

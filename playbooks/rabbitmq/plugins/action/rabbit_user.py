@@ -17,12 +17,12 @@ from collections import defaultdict  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ansible.module_utils.mergeyard.pairing import Found, Identity, Outcome, Refused, Resource, Spec  # noqa: E402
+from ansible.module_utils.mergeyard.values import WRONG_PASSWORD, remark_on  # noqa: E402
 from ansible.module_utils.rabbit import RabbitAction, expression, name_of  # noqa: E402
 
 RIGHTS = ("configure", "write", "read")
 MARKER = "mergeyard:"
 ROLES = ("none", "management", "monitoring", "policymaker")
-WRONG_PASSWORD = "the password on the broker is not the one that is kept for it"
 ALGORITHM = "rabbit_password_hashing_sha256"
 
 
@@ -74,7 +74,7 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
             "permissions": sorted(permissions, key=lambda one: one["vhost"]),
         }
         wrong = password is not None and not verifies(row, password)
-        return Found(spec, marks[0] if marks else None, (WRONG_PASSWORD,) if wrong else ())
+        return Found(spec, marks[0] if marks else None, (remark_on(password or ""),) if wrong else ())
 
     def password(self, path: str) -> str:
         return str(self.secrets.get(path, {}).get("password") or "")
