@@ -1,6 +1,7 @@
 """What Mergeyard remembers of work: commits seen, rollouts, work items, runs, events, and where each resource stands.
 
-Begins at the merged commit. The rows are the record; the queue only carries ids of systems.
+Begins at the merged commit. The rows are the record; the queue only carries ids of systems. A column that is added has
+a default in the database or may be empty: workers of the version before go on writing rows.
 """
 
 from typing import Any
@@ -164,7 +165,7 @@ class ItemResource(models.Model):
     after = models.JSONField(null=True, blank=True)
     reasons = models.JSONField(default=list, blank=True)
     message = models.TextField(blank=True)
-    digest = models.CharField(max_length=64, blank=True)  # SHA-256 of what the play was given of it, with defaults
+    digest = models.CharField(max_length=64, blank=True, default="", db_default="")  # SHA-256 of what the play was given
     run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.SET_NULL, related_name="results")
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -187,7 +188,7 @@ class Run(models.Model):
     worker = models.CharField(max_length=200)
     contained = models.BooleanField(default=False)
     containment = models.CharField(max_length=200, blank=True)  # how, or why not, as a sentence
-    catalog_origin = models.CharField(max_length=500, blank=True)  # repository and commit, if it comes from git
+    catalog_origin = models.CharField(max_length=500, blank=True, default="", db_default="")  # repository and commit
     catalog_digest = models.CharField(max_length=64, blank=True)  # of the system type's folder and the shared plugins
     error = models.TextField(blank=True)  # our own failure, in words
     events = models.PositiveIntegerField(default=0)
@@ -235,7 +236,7 @@ class Resource(models.Model):
     commit = models.ForeignKey(Commit, null=True, on_delete=models.PROTECT, related_name="+")  # that last changed it
     applied_blob = models.CharField(max_length=40, blank=True)
     applied_commit = models.ForeignKey(Commit, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    ours = models.BooleanField(default=False)  # it is on the system because of us, or we set out to make it
+    ours = models.BooleanField(default=False, db_default=False)  # on the system because of us, or we set out to make it
     applied_position = models.BigIntegerField(default=0)  # commits at or below it are never applied again
     sync = models.CharField(max_length=12, choices=SyncState.choices, default=SyncState.PENDING)
     message = models.TextField(blank=True)

@@ -133,7 +133,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "faults.order": Threat("Merges, failures, retries and deaths in any order", "Order of commits for each resource, and of references"),
         "faults.ten-thousand": Threat("10,000 merges at once", RECORD),
         "faults.restore": Threat("All is lost but a backup that was made while everything ran", "Database and repository fit together as of one moment; what ran is run again"),
-        "faults.upgrade": Threat("Web or worker upgraded first while jobs run", "", "There is no earlier version"),
+        "faults.upgrade": Threat("Web or worker upgraded first while jobs run", "Migrations only add, with defaults in the database; jobs carry ids alone"),
     },
     "Web": {
         "web.xss": Threat("Markup in every field that reaches a page", "Escaping everywhere, no mark_safe, a strict content security policy"),

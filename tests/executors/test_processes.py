@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from executors.models import Run, WorkItem
+from executors.models import Commit, Cursor, Process, Rollout, Run, WorkItem
 from tests.executors.conftest import box, document
 from tests.executors.test_claim import lose
 from tests.servers import start_valkey
@@ -47,11 +47,11 @@ class Machine:
             "MERGEYARD_SPOOL_DIR": str(settings.MERGEYARD_SPOOL_DIR),
         }
 
-    def start(self, *command):
+    def start(self, *command, tree=None):
         self.running.append(
             subprocess.Popen(
                 [sys.executable, "manage.py", *command],
-                cwd=Path(django_settings.BASE_DIR),
+                cwd=tree or Path(django_settings.BASE_DIR),
                 env=self.environment,
                 stdout=self.log,
                 stderr=self.log,
@@ -159,7 +159,28 @@ def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
     worker.wait(timeout=20)
     assert not yard.sleepers()
     assert Run.objects.latest("pk").state == "interrupted"
-    assert WorkItem.objects.get().state in ("waiting", "queued")
+    item = WorkItem.objects.get()
+    assert item.state in ("waiting", "queued")
+    assert item.attempts == 0
+    assert not yard.processes("attempts")
+
+
+@pytest.mark.threat("faults.sigterm")
+def test_a_controller_that_is_told_to_stop_ends_its_pass_and_the_next_one_goes_on(yard, machine):
+    machine.running[0].send_signal(signal.SIGTERM)
+    assert machine.running[0].wait(timeout=30) == 0
+    for number in range(12):
+        yard.merge({box(f"one-{number}"): document("Box")})
+    stopped = machine.start("controller", "--interval", "1")
+    until(lambda: Commit.objects.count() > 2)  # in the middle of its first pass
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(timeout=30) == 0
+    assert not Process.objects.exists()
+    assert Commit.objects.latest("position").sha == Cursor.objects.get().sha
+    assert Rollout.objects.count() == Commit.objects.count() - 1
+    machine.start("controller", "--interval", "1")
+    machine.start("worker")
+    until(lambda: states() == ["succeeded"] * 12)
 
 
 @pytest.mark.threat("faults.redis-killed")
