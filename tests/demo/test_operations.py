@@ -108,3 +108,8 @@ def test_a_worker_that_is_stopped_may_finish_its_longest_run():
     from django.conf import settings
 
     assert int(unit("manage.py worker")["TimeoutStopSec"][0]) > settings.MERGEYARD_RUN_TIMEOUT_SECONDS
+
+
+def test_open_pages_do_not_keep_web_from_stopping():
+    """Their streams never end by themselves."""
+    assert len(re.findall(r"uvicorn [^`\n]*(?:\\\n +)?[^`\n]*--timeout-graceful-shutdown \d", TEXT)) == 2

@@ -167,20 +167,19 @@ def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
 
 @pytest.mark.threat("faults.sigterm")
 def test_a_controller_that_is_told_to_stop_ends_its_pass_and_the_next_one_goes_on(yard, machine):
-    machine.running[0].send_signal(signal.SIGTERM)
-    assert machine.running[0].wait(timeout=30) == 0
+    machine.running[0].kill()
+    machine.running[0].wait()
     for number in range(12):
         yard.merge({box(f"one-{number}"): document("Box")})
     stopped = machine.start("controller", "--interval", "1")
     until(lambda: Commit.objects.count() > 2)  # in the middle of its first pass
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(timeout=30) == 0
-    assert not Process.objects.exists()
+    assert not Process.objects.filter(name__endswith=f":{stopped.pid}").exists()
     assert Commit.objects.latest("position").sha == Cursor.objects.get().sha
     assert Rollout.objects.count() == Commit.objects.count() - 1
     machine.start("controller", "--interval", "1")
-    machine.start("worker")
-    until(lambda: states() == ["succeeded"] * 12)
+    until(lambda: states() == ["queued"] * 12)
 
 
 @pytest.mark.threat("faults.redis-killed")

@@ -322,3 +322,28 @@ def test_the_events_stay_unique_in_the_database(portal):
     run = portal.running()
     portal.store(run, 1, 3)
     assert Event.objects.filter(run=run).count() == 3
+
+
+@pytest.mark.threat("faults.sigterm")
+def test_a_web_process_that_is_told_to_stop_lets_its_open_pages_go_and_they_go_on_with_the_next_one(portal):
+    """Streams never end by themselves, so without a limit it would wait for ever."""
+    run = portal.running()
+    portal.stream(run, 1, 5)
+    with contextlib.ExitStack() as stack:
+        open_pages = [stack.enter_context(portal.watch(run.item.rollout)) for _ in range(5)]
+        for page in open_pages:
+            page.until(run, 5)
+        began = time.monotonic()
+        portal.process.terminate()
+        portal.process.wait(10)
+        assert time.monotonic() - began < 5
+        for page in open_pages:
+            with contextlib.suppress(httpx.RemoteProtocolError):
+                while page.next():
+                    pass
+        portal.stream(run, 6, 9)
+        portal.log.close()
+        portal.start()
+        for page in open_pages:
+            with portal.watch(run.item.rollout, last_id=page.last_id) as again:
+                assert again.until(run, 9) == [6, 7, 8, 9]
