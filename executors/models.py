@@ -165,7 +165,7 @@ class ItemResource(models.Model):
     after = models.JSONField(null=True, blank=True)
     reasons = models.JSONField(default=list, blank=True)
     message = models.TextField(blank=True)
-    digest = models.CharField(max_length=64, blank=True, default="", db_default="")  # SHA-256 of what the play was given
+    digest = models.CharField(max_length=64, blank=True, default="", db_default="")  # of what the play was given of it
     run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.SET_NULL, related_name="results")
     finished_at = models.DateTimeField(null=True, blank=True)
 
