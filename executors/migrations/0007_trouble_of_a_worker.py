@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('executors', '0005_processes'),
+        ('executors', '0006_defaults_for_older_workers'),
     ]
 
     operations = [
