@@ -234,14 +234,16 @@ def stages(tmp_path_factory):
 
 
 @pytest.fixture
-def otherwise(tmp_path):
-    """A running system seen through other secrets, or through a connection that differs in some fields."""
+def otherwise(tmp_path_factory):
+    """A running system seen through other secrets, or through a connection that differs in some fields.
+
+    Below a short path: ssh keeps a socket there, whose path has at most 107 characters.
+    """
     made = []
 
     def see(stage, secrets=None, **connection):
         secrets, connection = {**stage.testbed.secrets, **(secrets or {})}, {**stage.testbed.connection, **connection}
-        directory = tmp_path / f"otherwise-{len(made)}"
-        directory.mkdir()
+        directory = tmp_path_factory.mktemp("other")
         made.append(Stage(stage.type, directory, replace(stage.testbed, connection=connection, secrets=secrets)))
         return made[-1]
 

@@ -49,33 +49,31 @@ def test_every_naughty_string_arrives_as_it_is_or_is_refused_in_words(stage, kin
     assert arrived > 450
 
 
-def connected(stage, monkeypatch, **fields):
-    """From a home of its own, so that no open connection is used again."""
-    monkeypatch.setattr(stage.testbed, "connection", {**stage.testbed.connection, **fields})
+def connected(stage, otherwise, **fields):
     resources = [FILE.resource(), JOB.resource()]
-    played = stage.play(replaced=resources, cold=["-v"])
+    played = otherwise(stage, **fields).play(replaced=resources)
     assert played.failed == [resource["path"] for resource in resources]
     assert not any(place(stage, resource).exists() for resource in resources)
     [message] = {event["message"] for event in played.resources}
     return message
 
 
-def test_a_host_with_another_key_gets_nothing(stage, monkeypatch):
-    message = connected(stage, monkeypatch, host_key=OTHER_KEY)
+def test_a_host_with_another_key_gets_nothing(stage, otherwise):
+    message = connected(stage, otherwise, host_key=OTHER_KEY)
     where = f"127.0.0.1 port {stage.testbed.connection['port']}"
     assert message.startswith(f"The host key of {where} is not the one in the system's connection, so nothing was sent")
 
 
-def test_a_user_who_is_not_let_in_is_named(stage, monkeypatch):
-    message = connected(stage, monkeypatch, user="stranger")
+def test_a_user_who_is_not_let_in_is_named(stage, otherwise):
+    message = connected(stage, otherwise, user="stranger")
     assert message.endswith("does not let the user stranger in with the system's secret ssh_key.")
 
 
-def test_a_host_that_accepts_and_says_nothing_is_down_after_ten_seconds_for_all_kinds_together(stage, monkeypatch):
+def test_a_host_that_accepts_and_says_nothing_is_down_after_ten_seconds_for_all_kinds_together(stage, otherwise):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         began = time.monotonic()
-        message = connected(stage, monkeypatch, port=port)
+        message = connected(stage, otherwise, port=port)
         assert time.monotonic() - began < 16  # one wait of eight seconds, not one per kind
     assert message.startswith(f"The host does not answer by SSH at 127.0.0.1 port {port}: ")
 
@@ -138,12 +136,12 @@ def test_a_user_who_may_use_sudo_works_as_root(stage, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="wants root and the Debian package sudo")
-def test_a_user_who_may_not_use_sudo_is_told_so_for_every_resource(stage, monkeypatch):
+def test_a_user_who_may_not_use_sudo_is_told_so_for_every_resource(stage, otherwise):
     sudoers = Path(stage.testbed.extra["directory"], "ssh", "sudoers")
     allowed = sudoers.read_text()
     sudoers.write_text("")
     try:
-        message = connected(stage, monkeypatch, user=SUDOER, become=True)
+        message = connected(stage, otherwise, user=SUDOER, become=True)
     finally:
         sudoers.write_text(allowed)
     where = f"127.0.0.1 port {stage.testbed.connection['port']}"

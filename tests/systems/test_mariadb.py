@@ -181,6 +181,58 @@ def test_a_user_that_cannot_be_given_its_privileges_is_not_left_half_made(other,
     assert stage.read(user) is None
 
 
+SMALL = "small@'127.0.0.1'"
+MAIN = [{"database": "conformance_main", "privileges": ["ALL PRIVILEGES"]}]
+BOTH = [*MAIN, {"database": "conformance_other", "privileges": ["SELECT"]}]
+
+
+@pytest.fixture
+def small(sql, other):
+    """An account that may do some things, and one more by a role if that is its default."""
+    sql(f"CREATE OR REPLACE USER {SMALL} IDENTIFIED BY 'its password'")
+    sql("CREATE OR REPLACE ROLE users_of_all")
+    for rights in (
+        f"SELECT ON mysql.* TO {SMALL}",
+        f"CREATE ON `small\\_%%`.* TO {SMALL}",
+        f"ALTER ON `mine\\_%%`.* TO {SMALL}",
+        f"ALL PRIVILEGES ON `conformance\\_main`.* TO {SMALL} WITH GRANT OPTION",
+        "CREATE USER ON *.* TO users_of_all",
+        f"users_of_all TO {SMALL}",
+    ):
+        sql(f"GRANT {rights}".replace("%%", "%"))
+    yield other({"password": "its password"}, user="small")
+    sql(f"DROP USER {SMALL}")
+    sql("DROP ROLE users_of_all")
+
+
+@pytest.mark.parametrize(("role", "refused"), [("users_of_all", "bcfgh"), ("NONE", "bcefghi")])
+def test_what_our_own_account_may_not_do_is_told_before_it_is_tried(stage, small, sql, role, refused):
+    sql(f"SET DEFAULT ROLE {role} FOR {SMALL}")
+    mine, gone = DATABASE.resource(), DATABASE.resource()
+    for database, name in ((mine, "mine_a"), (gone, "mine_b")):
+        database["spec"]["name"] = f"{name}{database['path'][-3:].replace('-', '_')}"
+    fewer, locked, away = (USER.resource(privileges=BOTH) for _ in range(3))
+    assert stage.play(replaced=[mine, gone, fewer, locked, away]).failed == []
+    new, big = DATABASE.resource(), DATABASE.resource()
+    new["spec"]["name"] = f"small_{new['path'][-3:].replace('-', '_')}"
+    replaced = {
+        "a": new,
+        "b": big,
+        "d": DATABASE.changed(mine, character_set="utf8mb4"),
+        "e": USER.resource(privileges=MAIN),
+        "f": USER.resource(privileges=BOTH),
+        "g": {**USER.changed(fewer, privileges=MAIN), "managed": True},
+        "h": {**USER.changed(locked, privileges=MAIN, login=False), "managed": True},
+    }
+    deleted = {"c": gone, "i": {**away, "managed": True}}
+    works = {"replaced": [*replaced.values()], "deleted": [*deleted.values()]}
+    predicted, applied = small.play(check=True, **works), small.play(**works)
+    assert predicted.resources == applied.resources
+    by_path = {one["path"]: name for name, one in (replaced | deleted).items()}
+    assert sorted(by_path[path] for path in applied.failed) == sorted(refused)
+    assert {event["message"][:33] for event in applied.resources} == {"", "MariaDB refused it: Access denied"}
+
+
 def test_a_database_and_its_user_come_and_go_in_one_play_with_the_tables(stage, sql):
     database = DATABASE.resource()
     name = database["spec"]["name"]

@@ -161,9 +161,17 @@ def test_what_the_directory_refuses_is_said_in_its_words(other, stage):
     group = GROUP.resource()
     anna = f"uid=anna,{BED.USERS}"
     ldif(stage, f"dn: {anna}\nchangetype: modify\nreplace: userPassword\nuserPassword: correct horse\n")
-    played = other({"bind_password": "correct horse"}, bind_dn=anna).play(replaced=[group])
-    assert "The directory refused it: insufficientAccessRights" in played.of(group)["message"]
+    there = GROUP.resource()
+    assert stage.play(replaced=[there]).failed == []
+    less = other({"bind_password": "correct horse"}, bind_dn=anna)
+    for works in ({"replaced": [group, GROUP.changed(there, members=["ben"])]}, {"deleted": [there]}):
+        predicted, applied = less.play(check=True, **works), less.play(**works)
+        assert predicted.resources == applied.resources
+        assert predicted.failed == [one["path"] for one in works.popitem()[1]]
+        for event in predicted.resources:
+            assert event["message"].startswith("The directory refused it: insufficientAccessRights")
     assert stage.read(group) is None
+    assert stage.play(replaced=[there]).changed == []
 
 
 @pytest.mark.parametrize(

@@ -464,3 +464,39 @@ def test_settings_are_taken_as_the_server_writes_them(stage):
         stage.play(replaced=[resource])
         assert stage.read(resource)["settings"] == settings
         assert stage.play(replaced=[resource]).changed == []
+
+
+def test_what_our_own_account_may_not_grant_is_told_before_it_is_tried(stage, otherwise):
+    """Whoever only holds privileges is refused, or only warned, which is told as a refusal too."""
+    stage.prepare(GRANT)
+    grant = GRANT.resource()
+    database = grant["spec"]["database"]
+    with connect(stage) as server:
+        server.execute("DROP ROLE IF EXISTS clerk")
+        server.execute("CREATE ROLE clerk LOGIN PASSWORD 'its password'")
+    clerk = otherwise(stage, {"password": "its password"}, user="clerk")
+    execute(stage, "GRANT CONNECT ON DATABASE {} TO clerk", database)
+    predicted, applied = clerk.play(replaced=[grant], check=True), clerk.play(replaced=[grant])
+    assert predicted.of(grant) == applied.of(grant)
+    assert predicted.of(grant)["message"].startswith("PostgreSQL refused it: "), predicted.of(grant)["message"]
+    assert stage.read(grant) is None
+    assert stage.play(replaced=[grant]).changed == [grant["path"]]
+    ours = {**grant, "managed": True}
+    predicted, applied = clerk.play(deleted=[ours], check=True), clerk.play(deleted=[ours])
+    assert predicted.of(grant) == applied.of(grant)
+    assert predicted.failed == [grant["path"]]
+    assert stage.play(deleted=[grant]).changed == [grant["path"]]
+
+    with connect(stage, dbname=database) as server:
+        owner = server.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", [database])
+        server.execute(sql.SQL("GRANT {} TO clerk").format(sql.Identifier(owner.fetchone()[0])))
+        server.execute("CREATE TABLE strangers (i int)")
+        server.execute("GRANT SELECT ON strangers TO clerk")
+        predicted, applied = clerk.play(replaced=[grant], check=True), clerk.play(replaced=[grant])
+        assert predicted.of(grant) == applied.of(grant)
+        said = 'PostgreSQL refused it: no privileges were granted for "strangers".'
+        assert predicted.of(grant)["message"] == said
+        server.execute("DROP TABLE strangers")
+        server.execute("DROP OWNED BY clerk")
+        server.execute("DROP ROLE clerk")
+    assert stage.play(deleted=[ours]).failed == []
