@@ -84,6 +84,7 @@ class Sandbox:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
+                env={},  # bubblewrap clears it for what is inside, and is there itself as long as the sandbox
                 start_new_session=True,
                 text=True,
             )

@@ -133,21 +133,32 @@ def _forms(value: str) -> set[str]:
     forms: set[str] = set()
     for part in {value, value.strip(), *_lines(value)}:
         if len(part) >= MIN_LENGTH:
-            forms |= {part, *_escaped(part), *_in_markup(part), *_in_addresses(part), *_encoded(part.encode())}
+            forms |= {part, *_escaped(part), *_in_markup(part), *_in_addresses(part)}
+            for text in {part, *_json(part)}:
+                forms |= {*_encoded(text.encode())}
     return forms
+
+
+def _json(part: str) -> tuple[str, str]:
+    """In ASCII alone, and with letters as they are."""
+    return json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]
+
+
+def _python(part: str) -> tuple[str, str, str]:
+    """Alone, within a text that has both quotes, and as bytes."""
+    return repr(part)[1:-1], repr(f"{part}'\"")[1:-4], repr(part.encode())[2:-1]
 
 
 def _escaped(part: str) -> Iterator[str]:
     """As JSON, Python, YAML, SQL, CSV and shells write it."""
-    ascii, letters = json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]
-    yield from (ascii, letters)
+    ascii, letters = _json(part)
+    for once in {part, ascii, letters, *_python(part)}:  # what was written once is written again in a longer text
+        yield from (once, *_json(once), *_python(once))
     yield re.sub(r"\\u[0-9a-f]{4}", lambda found: rf"\u{found[0][2:].upper()}", ascii)
     yield from (ascii.replace("/", "\\/"), letters.replace("/", "\\/"))
     for unsafe in ("[<>&]", "[<>&']"):  # as it may stand in a page
         for text in (ascii, letters):
             yield re.sub(unsafe, lambda found: f"\\u{ord(found[0]):04x}", text)
-    yield from (json.dumps(ascii)[1:-1], json.dumps(letters, ensure_ascii=False)[1:-1])  # JSON within JSON
-    yield from (repr(part)[1:-1], repr(part.encode())[2:-1], repr(letters)[1:-1])
     if not part.isascii():
         yield yaml.safe_dump(part, default_style='"', width=float("inf"))[1:-2]
     yield from (part.replace("'", "''"), part.replace('"', '""'))

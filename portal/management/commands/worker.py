@@ -1,6 +1,7 @@
 """`manage.py worker`: runs the work of one zone, one item at a time."""
 
 import logging
+import resource
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +27,7 @@ class Command(BaseCommand):
         zone = options["zone"]
         if zone not in settings.MERGEYARD_ZONES:
             raise CommandError(f"There is no zone {zone}: MERGEYARD_ZONES names {', '.join(settings.MERGEYARD_ZONES)}.")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it resolved for a run is in its memory
         how = containment()
         logging.getLogger("executors").info("Worker of zone %s. %s", zone, how.sentence)
         sweep(settings.MERGEYARD_ATTEMPTS_DIR)
