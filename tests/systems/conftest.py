@@ -252,6 +252,9 @@ def otherwise(tmp_path_factory):
         seen.stop()
 
 
+LONGEST = "real_systems"  # one test over all systems, which by its number of tests would be the last to begin
+
+
 def type_of(nodeid):
     """The system type that a test is about: its first parameter's, or its file's name."""
     file, parameters = nodeid.split("::")[0], nodeid.partition("[")[2]
@@ -264,6 +267,11 @@ class OneTypeInOneProcess(LoadScopeScheduling):
 
     def _split_scope(self, nodeid):
         return type_of(nodeid)
+
+    def _assign_work_unit(self, node):
+        if LONGEST in self.workqueue:
+            self.workqueue.move_to_end(LONGEST, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config, log):
