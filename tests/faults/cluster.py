@@ -27,6 +27,7 @@ CATALOG = Path(__file__).parent / "catalog"
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 CONTROLLERS = ("controller-1", "controller-2")
 WORKERS = ("worker-1", "worker-2", "worker-3")
+REMOTE = "worker-3"
 VOLUMES = ("repository", "attempts", "database")
 MEGABYTES = 3000
 READY_SECONDS = 60
@@ -62,7 +63,6 @@ class Cluster:
             "systems",
             "secrets/payments",
             "clocks",
-            "mirrors",
             *(f"volumes/{one}" for one in VOLUMES),
         ):
             (home / name).mkdir(parents=True)
@@ -172,12 +172,16 @@ class Cluster:
         if name in CONTROLLERS:
             return [*manage, "controller", "--interval", "1"], self.settings
         if name in WORKERS:
-            mirror = {
-                "MERGEYARD_REPOSITORY": str(self.home / "mirrors/state.git"),
-                "MERGEYARD_FORGE_URL": self.forge_url,
-            }
-            return [*manage, "worker"], self.settings | mirror | clock
+            return [*manage, "worker"], self.settings | clock | (self._elsewhere() if name == REMOTE else {})
         return [sys.executable, "-m", "tests.faults.load", name, str(self.home)], self.settings | clock
+
+    def _elsewhere(self):
+        """As on a host of its own: it has the forge by git over HTTP only."""
+        return {
+            "MERGEYARD_REPOSITORY": str(self.home / "mirror.git"),
+            "MERGEYARD_FORGE_URL": self.forge_url,
+            "MERGEYARD_SPOOL_DIR": str(self.home / "mirror-spool"),
+        }
 
     def start_processes(self):
         for name in ("web", *CONTROLLERS, *WORKERS):

@@ -91,7 +91,7 @@ def canaries(cluster):
         for key in queue.scan_iter(count=1000):
             if needle.encode() in (queue.dump(key) or b""):
                 yield f"the secret stands in {key} of the queue"
-    for folder in ("logs", "clones", "volumes/attempts", "history.jsonl"):
+    for folder in ("logs", "clones", "volumes/attempts", "history.jsonl", "spool", "mirror-spool"):
         for file in [cluster.home / folder, *(cluster.home / folder).rglob("*")]:
             with contextlib.suppress(OSError):
                 if file.is_file() and needle.encode() in file.read_bytes():
@@ -99,7 +99,9 @@ def canaries(cluster):
 
 
 def left(cluster):
-    """Attempts and processes of plays, when nothing runs any more."""
+    """Attempts, lines and processes of plays, when no worker runs any more."""
+    for spool in ("spool", "mirror-spool"):
+        yield from (f"{path} was never stored" for path in (cluster.home / spool).glob("*"))
     if cluster.attempts.exists():
         yield from (f"{path} was left by an attempt" for path in cluster.attempts.iterdir())
     needle = str(cluster.attempts).encode()

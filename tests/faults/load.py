@@ -217,7 +217,7 @@ class Pages(Writer):
             file.unlink() if text is None else file.write_text(text)
         self.git(clone, "add", "-A")
         self.git(clone, "commit", "-q", "-m", title)
-        self.git(clone, "push", "-q", url, f"HEAD:refs/heads/{self.name}-{os.getpid()}-{self.number}")
+        self.git(clone, "push", "-q", url, f"HEAD:refs/heads/change/{self.name}-{os.getpid()}-{self.number}")
         asks.open(f"/history/?q={title.replace(' ', '+')}")
         found = [link for link in asks.page.select("a[data-row]") if title in link.get_text()]
         return found[0]["href"]

@@ -21,8 +21,9 @@ INTRUDER = Person("Intruder", "intruder@office.example")
 
 
 class Nemesis:
-    def __init__(self, cluster, history, random, *, lease):
-        self.cluster, self.history, self.random, self.lease = cluster, history, random, lease
+    def __init__(self, cluster, history, random, *, lease, calm):
+        self.cluster, self.history, self.random = cluster, history, random
+        self.lease, self.calm = lease, calm
         self.count = 0
 
     def faults(self):
@@ -69,7 +70,7 @@ class Nemesis:
             verb(*what)
             self.history.note(name, "ends")
             self.count += 1
-            self.pause(0.1, 0.8)
+            self.pause(0, 2 * self.calm)
 
     def pause(self, least, most):
         time.sleep(self.random.uniform(least, most))
@@ -82,13 +83,13 @@ class Nemesis:
     def kill(self, names):
         name = self.one_of(names)
         self.cluster.kill(name)
-        self.pause(0, 1.5)
+        self.pause(0, 1)
         self.cluster.start(name)
 
     def freeze(self, names):
         name = self.one_of(names)
         self.cluster.signal(name, signal.SIGSTOP)
-        self.pause(0.5, 2.5)
+        self.pause(0.3, 1.5)
         self.cluster.signal(name, signal.SIGCONT)
 
     def freeze_long(self, names):
@@ -96,7 +97,7 @@ class Nemesis:
         names = [name for name in names if len(below(self.cluster.servers[name].pid)) > 1] or names
         name = self.one_of(names)
         self.cluster.signal(name, signal.SIGSTOP)
-        time.sleep(self.lease * 1.3 + 1)
+        time.sleep(self.lease * 1.2 + 1)
         self.cluster.signal(name, signal.SIGCONT)
 
     def end(self, names):
@@ -120,7 +121,7 @@ class Nemesis:
 
     def kill_queue(self):
         self.cluster.kill("queue")
-        self.pause(0, 2)
+        self.pause(0, 1)
         self.cluster.start("queue")
         self.cluster.wait_for_queue()
 
@@ -131,13 +132,13 @@ class Nemesis:
     def full_queue(self):
         with self.queue() as queue:
             queue.config_set("maxmemory", 1)
-            self.pause(0.5, 2.5)
+            self.pause(0.5, 1.5)
             queue.config_set("maxmemory", 0)
 
     def slow_queue(self):
         with self.queue() as queue:
-            queue.client_pause(2500)
-        time.sleep(2)
+            queue.client_pause(1500)
+        time.sleep(1.2)
 
     @contextlib.contextmanager
     def queue(self):
@@ -177,7 +178,7 @@ class Nemesis:
     def git_away(self):
         self.cluster.proxy.mode = "closed"
         self.cluster.proxy.cut()
-        self.pause(1, 3)
+        self.pause(0.7, 2)
         self.cluster.proxy.mode = "open"
 
     def git_cut(self):
@@ -187,7 +188,7 @@ class Nemesis:
 
     def git_slow(self):
         self.cluster.proxy.mode = "slow"
-        self.pause(1, 3)
+        self.pause(0.7, 2)
         self.cluster.proxy.mode = "open"
 
     def intrude(self):
@@ -211,7 +212,7 @@ class Nemesis:
 
     def full_disk(self, name):
         self.cluster.fill(name)
-        self.pause(1, 3)
+        self.pause(0.7, 2)
         self.cluster.make_room(name)
         if name == "database" and not self.cluster.servers["database"].running:
             self.cluster.start("database")
@@ -221,7 +222,7 @@ class Nemesis:
     def clock(self, seconds):
         what = self.random.choice(("web", "worker", "writer"))
         self.cluster.set_clock(what, seconds)
-        self.pause(2, 4)
+        self.pause(1.5, 3)
         self.cluster.set_clock(what, 0)
 
     def mend(self):

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.faults import history as histories
 from tests.faults.checker import OPEN, judge, merged
 from tests.faults.checker import line as summary
-from tests.faults.cluster import ROOT, Cluster
+from tests.faults.cluster import ROOT, WORKERS, Cluster
 from tests.faults.load import OWNER, PASSWORD, SYSTEMS, TEAMS
 
 WRITERS = ("writer-verbs-1", "writer-verbs-2", "writer-pages-1")
@@ -38,6 +38,7 @@ class Seed:
     def __init__(self, home, options):
         self.home, self.seed, self.lease = home, options.seed, options.lease
         self.seconds, self.merges = options.seconds, options.merges
+        self.calm, self.rounds = options.calm, options.rounds
         self.cluster = Cluster(home, lease=self.lease, renew=self.lease * 2 // 3)
         self.cluster.settings |= {
             "FAULTS_SEED": str(self.seed),
@@ -98,10 +99,12 @@ class Seed:
 
         for name in WRITERS:
             self.cluster.start(name)
-        nemesis = Nemesis(self.cluster, self.history, random.Random(self.seed), lease=self.lease)
+        nemesis = Nemesis(self.cluster, self.history, random.Random(self.seed), lease=self.lease, calm=self.calm)
         until = time.monotonic() + self.seconds
         try:
-            while time.monotonic() < until and len(self.merged()) < self.merges:
+            for _ in range(self.rounds):
+                if time.monotonic() > until or len(self.merged()) >= self.merges:
+                    break
                 nemesis.round(until)
                 say(f"seed {self.seed}: {len(self.merged())} merges, {nemesis.count} faults")
         finally:
@@ -171,6 +174,8 @@ class Seed:
             time.sleep(0.2)
 
     def wait_for_sweep(self):
+        """Workers end and wipe what is theirs; a controller wipes what dead ones left."""
+        self.cluster.stop(WORKERS)
         limit = time.monotonic() + 20
         while time.monotonic() < limit and self.cluster.attempts.exists() and any(self.cluster.attempts.iterdir()):
             time.sleep(0.2)
@@ -193,7 +198,7 @@ class Seed:
         verdict.lost += [f"before the retries: {one}" for one in before.lost]
         verdict.lost += [f"work item {item.pk} stays {item.state}: {item.reason}" for item in self.stopped()]
         verdict.doubled += [f"{path} was changed by a second run of the same" for path in self.changed_again]
-        return len(found.main), faults, verdict
+        return sum(not quarantined for _, _, quarantined in found.commits), faults, verdict
 
 
 def setup_files():
@@ -208,7 +213,10 @@ def setup_files():
 
 def run_seed(options):
     home = Path(tempfile.mkdtemp(prefix="faults-")).resolve()
-    merges, faults, verdict = Seed(home, options).run()
+    seed = Seed(home, options)
+    if not seed.cluster.limited:
+        say("No disk can be filled here: that takes root and a mount namespace.")
+    merges, faults, verdict = seed.run()
     for title, sentences in zip(("lost", "doubled", "out of order", "leaked"), verdict, strict=True):
         for sentence in sentences[:SHOWN]:
             say(f"seed {options.seed}: {title}: {sentence}")
@@ -235,7 +243,7 @@ def run_all(options):
     for seed in range(options.first, options.first + options.seeds):
         argv = [sys.executable, "-m", "tests.faults.soak", "--seed", str(seed), "--seconds", str(options.seconds)]
         argv += ["--merges", str(options.merges - total[0]), "--lease", str(options.lease), "--keep", options.keep]
-        argv += ["--open", str(options.open)]
+        argv += ["--open", str(options.open), "--calm", str(options.calm), "--rounds", str(options.rounds)]
         last = ""
         with subprocess.Popen(in_its_own_mounts(argv), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
@@ -260,6 +268,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=300, help="of faults for each seed (300)")
     parser.add_argument("--merges", type=int, default=10**9, help="enough are enough, over all seeds")
     parser.add_argument("--lease", type=int, default=9, help="seconds of a lease; the product has 30 (9)")
+    parser.add_argument("--calm", type=float, default=3, help="seconds between two faults, on average (3)")
+    parser.add_argument("--rounds", type=int, default=10**6, help="times that a seed tries every fault, at most")
     parser.add_argument("--open", type=int, default=40, help="work items after which the writers wait (40)")
     parser.add_argument("--keep", default="", help="a directory for the logs, histories and journals of all seeds")
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
