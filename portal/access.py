@@ -29,9 +29,12 @@ def signed_in(request: HttpRequest) -> User:
 
 
 def within_site(request: HttpRequest, address: str, *, otherwise: str) -> str:
-    """Where to send a person who names the address: there if it is a page of ours, else `otherwise`."""
+    """Where to send a person who names the address: there if it is a page of ours, else `otherwise`.
+
+    A word without a slash would be looked up as the name of a view.
+    """
     here = url_has_allowed_host_and_scheme(address, {request.get_host()}, require_https=request.is_secure())
-    return address if here else otherwise
+    return address if here and address.startswith(("/", "http")) and "/" in address else otherwise
 
 
 def rights(request: HttpRequest) -> Rights:

@@ -65,7 +65,8 @@ def test_it_never_sends_people_to_another_site(office, client):
     signed_up(office)
     form = {"username": "rita", "password": "correct horse", "next": "https://elsewhere.example/"}
     assert client.post("/login/", form).url == "/"
-    assert client.post("/theme/", {"theme": "dark", "next": "//elsewhere.example/"}).url == "/"
+    for next in ("//elsewhere.example/", "home", "0", "", "javascript:/x", "http:home"):
+        assert client.post("/theme/", {"theme": "dark", "next": next}).url == "/", next
 
 
 def test_the_colours_are_drawn_by_the_server(office, reader):
