@@ -1,15 +1,21 @@
 """A resource module over files, with the faults that tests ask for in `trouble`."""
 
 import base64
+import html
 import json
 import os
+import shlex
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.parse
 from pathlib import Path
 
+import yaml
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.color import stringc
 
 
 def status(name):
@@ -120,6 +126,8 @@ class ActionModule(ActionBase):
             self._display.display(json.dumps([str(stain) for stain in stains]))
             os.environ["STAIN"] = "here"
             Path("/tmp/stain").touch()
+        elif trouble == "confess":
+            self.confess(resource)
         elif trouble == "spy":
             seen = {
                 "environment": dict(os.environ),
@@ -133,6 +141,48 @@ class ActionModule(ActionBase):
                 "privileges": status("NoNewPrivs"),
             }
             resource["spec"]["note"] = json.dumps(seen)
+
+    def confess(self, resource):
+        """All that a module, its client library, its system and Ansible could do wrong with secrets, at once."""
+        given = {"key": self.secrets["system"].get("key"), **self.secrets["resources"].get(resource["path"], {})}
+        for secret in given.values():
+            user = f"admin:{secret}"
+            for form in (
+                *(secret, json.dumps(given), repr(given), repr(secret.encode()), shlex.quote(secret)),
+                *(
+                    urllib.parse.urlencode({"password": secret}),
+                    urllib.parse.quote(secret, safe=""),
+                    html.escape(secret),
+                ),
+                *(base64.b64encode(user.encode()).decode(), base64.encodebytes(user.encode() * 3).decode()),
+                *(
+                    secret.encode().hex(),
+                    yaml.safe_dump(given, width=30),
+                    textwrap.fill(secret, 12),
+                    stringc(secret, "red"),
+                ),
+                *("x" * 19_990 + secret, f"\x1b]0;{secret}\x07{secret[:5]}\x1b[2K{secret[5:]}"),
+            ):
+                self._display.display(f"the system said: {form}")
+                self._display.vvv(f"<system> EXEC login --password {form}")
+        self._display.warning(f"the password {given} is old")
+        self.send(
+            event="resource",
+            path=resource["path"],
+            kind=self.kind,
+            status="failed",
+            before={"url": [f"http://admin:{given['key']}@shelf/"], "args": given},
+            after={given["key"]: json.dumps(given)},
+            reasons=[f"login failed for {given}"],
+            message=f"the shelf says: no user with password {given['key']!r}",
+        )
+        arguments = {"invocation": {"module_args": {**given, "url": f"http://:{given['key']}@shelf"}}}
+        try:
+            raise KeyError(given["key"])
+        except KeyError as error:
+            raise AnsibleActionFail(
+                f"login with {given} failed", result={**arguments, "stdout": repr(given)}
+            ) from error
 
     def send(self, **event):
         os.write(self.pipe, json.dumps(event).encode() + b"\n")
