@@ -35,6 +35,13 @@ ETC = (
 )
 SHARED = SHARED_PLUGINS
 NOBODY = "65534"
+SECRET_PLACES = (
+    "MERGEYARD_SECRETS_DIR",
+    "MERGEYARD_ANSIBLE_VAULT_DIR",
+    "MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE",
+    "MERGEYARD_VAULT_TOKEN_FILE",
+    "MERGEYARD_VAULT_SECRET_ID_FILE",
+)
 TEMPORARY, HOME = Path("/tmp"), Path("/tmp/home")  # inside
 CALLBACKS = "ansible_runner/display_callback/callback"
 
@@ -167,8 +174,17 @@ def local_paths(paths: Iterable[str]) -> tuple[Path, ...]:
             raise NotAllowed(f"The connection names the directory {text}, which does not exist on this worker.")
         if resolved != path:
             raise NotAllowed(f"The connection names the directory {text}, which is a link; name {resolved} itself.")
+        if any(own.is_relative_to(resolved) or resolved.is_relative_to(own) for own in _own()):
+            raise NotAllowed(f"The connection names the directory {text}, where this worker keeps secrets of its own.")
         found.append(resolved)
     return tuple(found)
+
+
+def _own() -> Iterator[Path]:
+    """What no play may be given, whatever a setting or a connection says: secrets, and the keys to others."""
+    for setting in SECRET_PLACES:
+        if path := getattr(settings, setting):
+            yield Path(path).resolve()
 
 
 def wrapper(view: View, *, chdir: Path) -> str:

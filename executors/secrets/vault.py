@@ -162,7 +162,7 @@ def _client(ref: str) -> Any:
         session.mount(scheme, _Small())
     return hvac.Client(
         url=address,
-        token="",  # nosec B106 - no token yet, and no other from the environment
+        token="",  # none yet, and none from the environment
         verify=session.verify,
         timeout=max(0.1, settings.MERGEYARD_VAULT_TIMEOUT_SECONDS),
         allow_redirects=False,  # the key goes to this address and to no other

@@ -8,6 +8,7 @@ import sys
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
+from executors.ansible.sandbox import NotAllowed, local_paths
 from executors.models import Event, ItemResource, Run, WorkItem
 from executors.secrets import CannotResolve, Resolver
 from tests.executors.conftest import box, document
@@ -178,6 +179,21 @@ def test_a_missing_file_is_generated_once(directory):
     assert [path.name for path in (directory / "new").iterdir()] == ["one"]
     with pytest.raises(CannotResolve, match="create it or let it be generated"):
         resolve("file:new/two")
+
+
+@pytest.mark.threat("worker.secret-store")
+@pytest.mark.parametrize(
+    "setting", ["MERGEYARD_SECRETS_DIR", "MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE", "MERGEYARD_VAULT_TOKEN_FILE"]
+)
+def test_no_play_is_given_a_directory_with_the_workers_own_secrets(settings, tmp_path, setting):
+    for name in ("secrets/deeper", "systems/shelf"):
+        (tmp_path / name).mkdir(parents=True)
+    settings.MERGEYARD_LOCAL_PATHS = [tmp_path]
+    setattr(settings, setting, tmp_path / "secrets")
+    for path in (tmp_path, tmp_path / "secrets", tmp_path / "secrets" / "deeper"):
+        with pytest.raises(NotAllowed, match="where this worker keeps secrets of its own"):
+            local_paths([str(path)])
+    assert local_paths([str(tmp_path / "systems" / "shelf")]) == (tmp_path / "systems" / "shelf",)
 
 
 @pytest.mark.threat("worker.secrets")
