@@ -1,6 +1,6 @@
 """Owns how much of this host a play takes: its processes and the memory that they and its directory hold together.
 
-Read from /proc, so it needs no control group and works on every Linux host. Processes share the pages that they were
+Read from /proc, so it needs no control group and works on every host. Processes share the pages that they were
 forked with, so the cheap sum is an upper bound; the exact one is taken only when that is over the limit.
 """
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,19 @@ from tests.executors.test_processes import until
 from tests.servers import start_postgresql, start_valkey
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def connected_to(database):
+    former = connections["default"]
+    options = former.settings_dict["OPTIONS"] if database["ENGINE"] == former.settings_dict["ENGINE"] else {}
+    given = {**former.settings_dict, "OPTIONS": options, **database}
+    connections["default"] = load_backend(given["ENGINE"]).DatabaseWrapper(given, "default")
+    try:
+        yield connections["default"]
+    finally:
+        connections["default"].close()
+        connections["default"] = former
 
 
 class Installation:
@@ -82,22 +96,21 @@ class Installation:
     @contextmanager
     def ours(self):
         """Within it this test reads and writes its rows and its repository."""
-        former = connections["default"]
-        options = former.settings_dict["OPTIONS"] if self.database["ENGINE"] == former.settings_dict["ENGINE"] else {}
-        given = {**former.settings_dict, "OPTIONS": options, **self.database}
-        connections["default"] = load_backend(given["ENGINE"]).DatabaseWrapper(given, "default")
         before = self.settings.MERGEYARD_REPOSITORY, self.settings.MERGEYARD_SECRETS_DIR
         self.settings.MERGEYARD_REPOSITORY = self.home / "state.git"
         self.settings.MERGEYARD_SECRETS_DIR = self.home / "secrets"
         try:
-            yield Repository(self.home / "state.git")
+            with connected_to(self.database):
+                yield Repository(self.home / "state.git")
         finally:
-            connections["default"].close()
-            connections["default"] = former
             self.settings.MERGEYARD_REPOSITORY, self.settings.MERGEYARD_SECRETS_DIR = before
 
-    def begin(self):
-        call_command("migrate", verbosity=0)
+    def begin(self, tables=None):
+        """`tables`: a file of SQLite that is migrated already."""
+        if tables:
+            shutil.copyfile(tables, self.home / "mergeyard.sqlite3")
+        else:
+            call_command("migrate", verbosity=0)
         for name in ("rita", "olga", "pia"):
             User.objects.create(username=name)
         declared = {
@@ -242,12 +255,22 @@ def test_a_backup_made_under_load_is_restored_and_gone_on_with(install, tmp_path
 # The same within this process, one case at a time.
 
 
+@pytest.fixture(scope="module")
+def tables(django_db_blocker, tmp_path_factory):
+    """Made once: migrating takes longer than most of these tests."""
+    file = tmp_path_factory.mktemp("t") / "mergeyard.sqlite3"
+    with django_db_blocker.unblock(), connected_to(environ.Env.db_url_config(f"sqlite:///{file}")) as connection:
+        call_command("migrate", verbosity=0)
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file
+
+
 @pytest.fixture
-def old(install):
+def old(install, tables):
     """Two boxes are merged, nothing runs."""
     installation = install("before")
     with installation.ours():
-        installation.begin()
+        installation.begin(tables)
         for number in (1, 2):
             installation.merge(installation.propose(box(f"box-{number}"), size=number))
         yield installation

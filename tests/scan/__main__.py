@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / ".venv" / "scan" / "bin"
 MODULES = "cookieflags,crlf,csp,csrf,exec,file,htaccess,http_headers,ldap,methods,permanentxss,redirect,sql,upload,xss"
 SLOW_MS = 1000
+EXPECTED = {
+    "Secure Flag cookie",
+    "HttpOnly Flag cookie",
+}  # over plain HTTP; and Django's CSRF cookie, which is no secret
 LEFT_OUT = ("logout/", "events/", "theme/")
 
 
@@ -53,12 +57,15 @@ def main():
             cookies = person.browser.session.cookies.get_dict()
             before = time.monotonic()
             api = schemathesis(stack, person, cookies, reports, examples=options.examples)
-            found = wapiti(stack, cookies, reports, minutes=options.minutes)
+            found, pages = wapiti(stack, cookies, reports, minutes=options.minutes)
             errors = sum(log.read_text(errors="replace").count("Traceback") for log in (stack.home / "logs").glob("*"))
         finally:
             stack.stop()
     took = time.monotonic() - before
-    print(f"wapiti: {found or 'nothing'}; schemathesis: {api}; tracebacks in logs: {errors} ({took:.0f} s)")
+    print(
+        f"wapiti: {found or 'nothing'} on {pages} pages; "
+        f"schemathesis: {api}; tracebacks in logs: {errors} ({took:.0f} s)"
+    )
     return int(bool(found) or not api.endswith("0 failed") or errors > 0)
 
 
@@ -122,7 +129,7 @@ def propose_something(ana):
 
 
 def wapiti(stack, cookies, reports, *, minutes):
-    """What it found, as a text: sort and how often; empty if nothing."""
+    """What it found, as a text: sort and how often; empty if nothing. Then how many pages it crawled."""
     report = reports / "wapiti.json"
     argv = [PROGRAMS / "wapiti", "-u", f"{stack.address}/", "-C", header(cookies), "-m", MODULES]
     argv += [
@@ -146,7 +153,8 @@ def wapiti(stack, cookies, reports, *, minutes):
         raise SystemExit(f"wapiti could not end:\n{(reports / 'wapiti.txt').read_text()[-2000:]}")
     told = json.loads(report.read_text())
     sorts = Counter({sort: len(found) for sort, found in {**told["vulnerabilities"], **told["anomalies"]}.items()})
-    return ", ".join(f"{count} {sort}" for sort, count in sorted(sorts.items()) if count)
+    found = ", ".join(f"{count} {sort}" for sort, count in sorted(sorts.items()) if count and sort not in EXPECTED)
+    return found, told["infos"]["crawled_pages_nbr"]
 
 
 def own_environment(home):
