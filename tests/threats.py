@@ -171,12 +171,4 @@ GROUPS: dict[str, dict[str, Threat]] = {
 THREATS = {id: threat for threats in GROUPS.values() for id, threat in threats.items()}
 
 # Not tested yet. Whoever adds a test takes its line away.
-OPEN = {
-    "faults.crash-points",
-    "faults.database-commit",
-    "faults.database-restarted",
-    "faults.disk-attempts",
-    "faults.disk-database",
-    "faults.kill-web",
-    "faults.ten-thousand",
-}
+OPEN: set[str] = set()
