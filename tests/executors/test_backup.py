@@ -25,7 +25,7 @@ from changes import catalog as catalogs
 from changes import setup, workflow
 from changes.forges.builtin import NOTES
 from changes.models import ChangeRequest, MergeIntent, User
-from changes.repository import Repository, copies
+from changes.repository import Repository, RepositoryError, copies
 from changes.review import evaluate
 from executors import discovery
 from executors.models import Commit, Cursor, Event, Process, Rollout, Run, WorkItem
@@ -449,3 +449,15 @@ def test_no_byte_of_a_backup_can_change_unnoticed(old, install, tmp_path):
             with pytest.raises(NoBackup):
                 restoring.restore(damaged, keep_repository=False)
     assert list(new.home.iterdir()) == []
+
+
+@pytest.mark.threat("faults.restore")
+def test_a_damaged_repository_gives_no_backup_at_all(old):
+    repository = Repository(old.home / "state.git")
+    blob = repository.blob_at(repository.main(), box("box-1"))
+    (damaged := repository.path / "objects" / blob[:2] / blob[2:]).chmod(0o600)
+    damaged.write_bytes(damaged.read_bytes()[:-8])
+    before = set(old.shelves.iterdir())
+    with pytest.raises(RepositoryError, match="pack-objects"):
+        back_up(old)
+    assert set(old.shelves.iterdir()) == before
