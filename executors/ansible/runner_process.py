@@ -104,7 +104,10 @@ def main() -> None:
         return False  # nothing of it is written to disk
 
     import ansible_runner
+    import ptyprocess
 
+    # The runner closes the tty of a play that has ended, and would wait a tenth of a second for its end.
+    ptyprocess.PtyProcess.delayafterclose = property(lambda self: 0, lambda self, value: None)
     result = ansible_runner.run(
         private_data_dir=order["directory"],
         playbook=order["playbook"],

@@ -97,6 +97,9 @@ class ActionModule(ActionBase):
             for number in range(int(detail)):
                 self._display.display(f"line {number}")
             time.sleep(30)
+        elif trouble == "pour":
+            for start in range(0, int(detail), 1000):
+                self._display.display("\n".join(f"line {number}" for number in range(start, start + 1000)))
         elif trouble == "die":
             os.kill(os.getppid(), 9)
         elif trouble == "garbage":
