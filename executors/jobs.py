@@ -24,8 +24,8 @@ def run_system(system: str) -> None:
     queues.arrived(system)
     crash_point("job: arrived")
     tidy()
-    if trouble := spool.trouble():
-        log.warning("%s", trouble)
+    if full := spool.trouble():
+        log.warning("%s", full)
         return
     if not has_main():
         return
@@ -35,6 +35,11 @@ def run_system(system: str) -> None:
         work_on(claimed)
         crash_point("run: over")
         reconciling.pass_on(claimed.item)
+
+
+def trouble() -> str:
+    """Why this worker takes no work, as a sentence; empty if it does."""
+    return spool.trouble() or state().trouble
 
 
 def tidy() -> None:

@@ -7,6 +7,8 @@ host needs none. Knows no documents.
 import fcntl
 import os
 import re
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import git
@@ -15,9 +17,15 @@ import pygit2
 from changes.repository.git_environment import environment
 from changes.repository.objects import MAIN_REF, Repository, RepositoryError
 
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds without another try after a fetch that failed, doubled each time
+FETCHED = "mergeyard-fetched"  # its time is that of the last good fetch
+
 
 class Mirror:
-    """Follows main of `url`; `ensure(commit)` fetches only when the commit is missing."""
+    """Follows main of `url`; `ensure(commit)` fetches only when the commit is missing.
+
+    While the remote is away it is asked less and less often; a question in between is answered by the last failure.
+    """
 
     def __init__(
         self, path: Path, url: str, *, protocols: str = "https:http", refspec: str = f"{MAIN_REF}:{MAIN_REF}"
@@ -25,6 +33,8 @@ class Mirror:
         self.repository = Repository(path)
         self.url = url
         self._protocols, self._refspec = protocols, refspec
+        self._pause, self._again = 0.0, 0.0
+        self._failure = ""
 
     def ensure(self, commit: str) -> Repository:
         """The repository, with `commit` in it. Raises RepositoryError when the remote is away or does not have it."""
@@ -36,11 +46,31 @@ class Mirror:
             raise RepositoryError(f"fetching commit {commit}: what was fetched from the remote does not contain it")
         return self.repository
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing is fetched, and for how long, as a sentence; empty if the last fetch went well."""
+        if not self._failure:
+            return ""
+        fetched = self.repository.path / FETCHED
+        when = datetime.fromtimestamp(fetched.stat().st_mtime, UTC) if fetched.exists() else None
+        since = f"It last did on {when:%Y-%m-%d at %H:%M} UTC." if when else "It never did yet."
+        return f"The forge does not answer this host: {self._failure}. {since} Work waits and no attempt is lost."
+
     def _fetch(self) -> None:
         """One process of the host at a time: git would refuse the second one the lock of the ref."""
+        if (left := self._again - time.monotonic()) > 0:
+            raise RepositoryError(f"{self._failure}; it is tried again in {left:.0f} seconds")
         with (self.repository.path / "mergeyard-fetch.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            self._fetch_alone()
+            try:
+                self._fetch_alone()
+            except RepositoryError as error:
+                self._failure = str(error)
+                self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+                self._again = time.monotonic() + self._pause
+                raise
+        (self.repository.path / FETCHED).touch()
+        self._failure, self._pause, self._again = "", 0.0, 0.0
 
     def _fetch_alone(self) -> None:
         mirror = git.Repo(self.repository.path)
@@ -54,8 +84,9 @@ class Mirror:
                 remote.set_url(self.url, allow_unsafe_protocols=unsafe)
             remote.fetch(refspec=self._refspec, no_tags=True)
         except (git.GitCommandError, git.UnsafeProtocolError) as problem:
-            url = re.sub("//[^/]*@", "//", self.url)  # it may hold a token
-            raise RepositoryError(f"fetching main from {url}: {problem}") from None
+            said = [line for line in str(getattr(problem, "stderr", "") or problem).splitlines() if line.strip()]
+            text = f"fetching main from {self.url}: {said[-1].strip() if said else 'it said nothing'}"
+            raise RepositoryError(re.sub("//[^/]*@", "//", text)) from None  # the address may hold a token
         finally:
             mirror.close()
 
@@ -69,6 +100,10 @@ class MirroredRepository(Repository):
     def __init__(self, path: Path, url: str) -> None:
         super().__init__(path)
         self._mirror = Mirror(path, url, protocols=url.partition(":")[0])
+
+    @property
+    def trouble(self) -> str:  # type: ignore[override]
+        return self._mirror.trouble
 
     def ensure(self, commit: str) -> None:
         """Raises RepositoryError when the forge is away or does not have it."""

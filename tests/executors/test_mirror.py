@@ -1,12 +1,16 @@
 """A worker on a host that is not the forge's: it has a mirror, and fetches what it lacks."""
 
+import re
 import socket
+from itertools import pairwise
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 from changes.repository import MirroredRepository, RepositoryError, git_environment, must_be_the_forge, state
+from changes.repository import mirror as mirrors
+from changes.repository.mirror import Mirror
 from executors import queues
 from executors.models import Run
 from executors.reconcile import reconcile
@@ -50,6 +54,36 @@ def test_work_waits_while_the_forge_is_away_and_no_attempt_is_lost(yard, elsewhe
     assert not Run.objects.exists()
     elsewhere()
     assert yard.stored("orders")["size"] == 4
+
+
+@pytest.mark.threat("faults.git-gone")
+def test_a_forge_that_is_away_is_asked_less_and_less_often_and_says_since_when(yard, tmp_path, monkeypatch):
+    sha, forge = yard.repository.head(), f"file://{yard.repository.path}"
+    mirror = Mirror(tmp_path / "mirror.git", forge, protocols="file")
+    clock = [1000.0]
+    monkeypatch.setattr(mirrors.time, "monotonic", lambda: clock[0])
+    mirror.ensure(sha)
+    assert mirror.trouble == ""
+    asked = []
+    real = mirror._fetch_alone
+    monkeypatch.setattr(mirror, "_fetch_alone", lambda: (asked.append(clock[0]), real()))
+    mirror.url = f"file://{tmp_path}/gone.git"
+    newer = yard.merge({box("orders"): document("Box")})
+    for _ in range(200):
+        with pytest.raises(RepositoryError, match="fetching main from"):
+            mirror.ensure(newer)
+        clock[0] += 1
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert re.fullmatch(
+        r"The forge does not answer this host: fetching main from .*gone.git.*\. It last did on 20\d\d-\d\d-\d\d at "
+        r"\d\d:\d\d UTC\. Work waits and no attempt is lost\.",
+        mirror.trouble,
+    )
+    mirror.url = forge
+    clock[0] += 60
+    assert mirror.ensure(newer).has(newer)
+    assert mirror.trouble == ""
 
 
 @pytest.mark.threat("faults.git-slow")

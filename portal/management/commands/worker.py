@@ -11,9 +11,8 @@ from executors import queues
 from executors.ansible.attempt import sweep
 from executors.ansible.sandbox import containment
 from executors.ansible.warm import sandboxes
-from executors.jobs import tidy
+from executors.jobs import tidy, trouble
 from executors.processes import WORKER, Presence
-from executors.spool import trouble
 
 
 class Command(BaseCommand):
