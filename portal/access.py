@@ -3,22 +3,33 @@
 The rights themselves are computed in `changes.rights` from the files of the main branch.
 """
 
+import logging
+from collections.abc import Callable
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from changes.models import ChangeRequest, User
-from changes.rights import Rights, approved_snapshot, rights_of
+from changes.repository import RepositoryError
+from changes.rights import Rights, approved_snapshot, rights_of, rights_under
 from changes.states import ChangeRequestState
 from executors.models import WorkItem
 from executors.rights import read_rights, teams_behind
 
+log = logging.getLogger(__name__)
+
 THEMES = ("auto", "light", "dark")
+ROLES = "roles"  # in a session: those that its person had when they were last seen
+ROLE_LOST = "What you may do here has changed since you signed in, so please sign in again."
 
 
 def signed_in(request: HttpRequest) -> User:
@@ -26,6 +37,36 @@ def signed_in(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
+
+
+def sessions_end_with_roles(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: who lost a role signs in anew, so that no open page of theirs goes on as if nothing had happened."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        if request.user.is_authenticated and (lost := _roles_lost(request)):
+            log.info("The session of %s ends: no longer %s", request.user.get_username(), ", ".join(sorted(lost)))
+            logout(request)
+            messages.info(request, ROLE_LOST)
+            return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
+        return get_response(request)
+
+    return answer
+
+
+def _roles_lost(request: HttpRequest) -> set[str]:
+    """Since the last request of this session. New ones are noted. Nothing is lost while main cannot be read."""
+    try:
+        found = rights_under(approved_snapshot(), signed_in(request).username)
+    except RepositoryError:
+        return set()
+    request._rights = found  # type: ignore[attr-defined]
+    now = {f"team {team}" for team in found.teams} | ({"auditor"} if found.is_auditor else set())
+    before = set(request.session.get(ROLES, ()))
+    if now > before:
+        request.session[ROLES] = sorted(now)
+    return before - now
 
 
 def within_site(request: HttpRequest, address: str, *, otherwise: str) -> str:

@@ -150,6 +150,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "web.links": Threat("A link that changes something", "Verbs are POST"),
         "web.csrf": Threat("A form of another site", "A token in every form"),
         "web.fixation": Threat("A session that was prepared before signing in", "A new session at each sign-in"),
+        "web.role-lost": Threat("A page of somebody who lost a role, or whose account was closed", "The session ends with the next request"),
         "web.brute-force": Threat("Guessing of passwords", "Ten tries for a name, then five minutes"),
         "web.redirect": Threat("A redirect to another site", "Addresses of this host only"),
         "web.host": Threat("Another host name", "Allowed hosts"),

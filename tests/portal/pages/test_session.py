@@ -5,7 +5,8 @@ from django.core.cache import cache
 from django.test import Client
 
 from changes import tokens
-from changes.models import AccessToken
+from changes.models import AccessToken, MergeIntent, User
+from changes.states import IntentState
 
 
 def signed_up(office):
@@ -31,6 +32,49 @@ def test_a_session_that_was_prepared_is_another_one_after_signing_in(office, cli
     assert client.get("/tokens/").status_code == 200
     assert client.session.session_key != prepared
     assert not client.session.exists(prepared)
+
+
+def members(office, *names):
+    text = f"title: Payments\nmembers: [{', '.join(names)}]\n"
+    sha = office.commit_by_hand({"teams/payments.yml": text.encode()})
+    MergeIntent.objects.create(base="", head=sha, commit=sha, state=IntentState.DONE)
+
+
+@pytest.mark.threat("web.role-lost")
+def test_the_session_of_who_lost_a_role_ends_and_says_why(office, client):
+    client.force_login(office.rita)
+    assert client.get("/systems/").status_code == 200
+    members(office, "paul")
+    answer = client.post("/theme/", {"theme": "dark"})
+    assert (answer.status_code, answer.url) == (302, "/login/?next=/")
+    assert "theme" not in client.cookies
+    assert "has changed since you signed in, so please sign in again" in client.get("/login/").content.decode()
+    assert client.get("/systems/").status_code == 302
+
+
+@pytest.mark.threat("web.role-lost")
+def test_the_session_of_whose_account_was_closed_ends(office, client):
+    client.force_login(office.rita)
+    User.objects.filter(username="rita").update(is_active=False)
+    assert client.get("/systems/").url == "/login/?next=/systems/"
+
+
+def test_who_gains_a_role_goes_on_and_may_lose_that_one_later(office, client):
+    client.force_login(office.sam)
+    client.get("/systems/")
+    members(office, "rita", "sam")
+    assert client.get("/systems/").status_code == 200
+    members(office, "rita")
+    assert client.get("/systems/").status_code == 302
+
+
+def test_nobody_is_signed_out_while_main_cannot_be_read(office, client, settings, tmp_path):
+    client.force_login(office.rita)
+    client.get("/tokens/")
+    settings.MERGEYARD_REPOSITORY = tmp_path / "nothing.git"
+    client.get("/tokens/")
+    settings.MERGEYARD_REPOSITORY = office.path
+    assert client.get("/tokens/").status_code == 200
 
 
 def test_a_wrong_password_says_so_and_keeps_the_name(office, client):
