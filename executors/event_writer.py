@@ -139,7 +139,7 @@ class EventWriter:
                 self._due.wait(BULK_SECONDS)
                 self._due.clear()
                 try:
-                    while not self.stale and self._store_bulk():
+                    while not self.stale and not self._closing and self._store_bulk_and_rest():
                         pass
                 except Stale:
                     self.stale = True
@@ -164,6 +164,14 @@ class EventWriter:
         except queues.Errors as error:
             self._redis_again = now + REDIS_PAUSE
             log.warning("Events of run %s go to the database only: %s", self.run.pk, error)
+
+    def _store_bulk_and_rest(self) -> bool:
+        """As long as it took: SQLite knows no turns, so who writes without a break keeps all others waiting."""
+        begun = time.monotonic()
+        more = self._store_bulk()
+        if self.number - self._stored > LOOK:
+            time.sleep(min(time.monotonic() - begun, BULK_SECONDS))
+        return more
 
     def _store_bulk(self) -> bool:
         """The next events to the database; False if there are none. The spool's come first: they are older."""
