@@ -23,6 +23,13 @@ def status(name):
     return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
 
 
+def uncover(path, command):
+    """What a command prints behind a mount that was taken away; None if that cannot be."""
+    script = f"umount -l {shlex.quote(path)} && {command}"
+    done = subprocess.run(["unshare", "-Urm", "sh", "-c", script], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None
+
+
 PROGRAMS = {  # of a file to write to, and the attempt's directory
     "eat": "import time; much = b'x' * 150_000_000; time.sleep(60)",
     "breed": "import time; time.sleep(60)",
@@ -124,6 +131,14 @@ class ActionModule(ActionBase):
                 self._display.display(f"the lock is {form}")
             self.send(event="resource", path=resource["path"], kind=self.kind, status="failed", message=f"no: {secret}")
             raise RuntimeError(f"the lock {secret} does not open {coded}")
+        elif trouble == "escape":  # with all the rights that a namespace of its own gives
+            attempts = str(self.directory.parents[1])
+            tried = {path: uncover(path, "true") for path in ("/proc", "/tmp", attempts)}
+            seen = {"outside": {path: int(done is not None) for path, done in tried.items()}}
+            seen["tried"] = subprocess.run(["unshare", "-Urm", "true"]).returncode == 0
+            seen["processes"] = len(list(Path("/proc").glob("[0-9]*")))
+            seen["attempts"] = len(os.listdir(attempts))
+            resource["spec"]["note"] = json.dumps(seen)
         elif trouble == "stain":
             stains = [name for name in ("STAIN",) if name in os.environ] + list(Path("/tmp").glob("stain"))
             self._display.display(json.dumps([str(stain) for stain in stains]))
