@@ -165,10 +165,9 @@ def test_what_the_directory_refuses_is_said_in_its_words(other, stage):
     assert stage.play(replaced=[there]).failed == []
     less = other({"bind_password": "correct horse"}, bind_dn=anna)
     for works in ({"replaced": [group, GROUP.changed(there, members=["ben"])]}, {"deleted": [there]}):
-        predicted, applied = less.play(check=True, **works), less.play(**works)
-        assert predicted.resources == applied.resources
-        assert predicted.failed == [one["path"] for one in works.popitem()[1]]
-        for event in predicted.resources:
+        applied = less.play(**works)
+        assert applied.failed == [one["path"] for one in works.popitem()[1]]
+        for event in applied.resources:
             assert event["message"].startswith("The directory refused it: insufficientAccessRights")
     assert stage.read(group) is None
     assert stage.play(replaced=[there]).changed == []

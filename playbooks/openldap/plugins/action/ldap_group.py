@@ -48,9 +48,7 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
 
     def open(self) -> None:
         self.connection = {"port": 389, "user_attribute": "uid", **self.connection}
-        self.directory_server = Directory(
-            self.connection, str(self.system_secrets.get("bind_password") or ""), rehearsing=self.check
-        )
+        self.directory_server = Directory(self.connection, str(self.system_secrets.get("bind_password") or ""))
         self.entries: dict[str, Entry] = {}
         self.users: dict[str, list[str]] = defaultdict(list)  # name -> the entries that have it
         self.names: dict[Any, str] = {}  # entry -> name
@@ -146,25 +144,17 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
                 raise Refused(f"members: {shown(name)} is the {attribute} of {' and of '.join(self.users[name])}.")
         return members
 
-    def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
-        super().pair(outcome, found, state)
-        if outcome.changed and self.check and (refusal := self.done(outcome)):
-            outcome.fail(refusal)
-
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
         for outcome in outcomes:
-            yield outcome, self.done(outcome)
-
-    def done(self, outcome: Outcome) -> str:
-        """Why not, or empty; in check mode it is only tried."""
-        name = str(outcome.resource.spec["name"])
-        if outcome.after is None:
-            return str(self.directory_server.delete(self.entries[name].dn))
-        if outcome.before is None:
-            dn = f"cn={name},{self.connection['groups_base']}"
-            return str(self.directory_server.add(dn, SORT, self.attributes(outcome)))
-        entry = self.entries[name]
-        return str(self.directory_server.modify(entry.dn, self.changes(outcome, entry)))
+            name = str(outcome.resource.spec["name"])
+            if outcome.after is None:
+                yield outcome, self.directory_server.delete(self.entries[name].dn)
+            elif outcome.before is None:
+                dn = f"cn={name},{self.connection['groups_base']}"
+                yield outcome, self.directory_server.add(dn, SORT, self.attributes(outcome))
+            else:
+                entry = self.entries[name]
+                yield outcome, self.directory_server.modify(entry.dn, self.changes(outcome, entry))
 
     def attributes(self, outcome: Outcome) -> dict[str, list[str]]:
         after: Any = outcome.after

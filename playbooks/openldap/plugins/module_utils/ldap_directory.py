@@ -21,9 +21,7 @@ from ldap3.core.exceptions import (
     LDAPInvalidDnError,
     LDAPNoSuchObjectResult,
     LDAPOperationResult,
-    LDAPUnavailableCriticalExtensionResult,
 )
-from ldap3.core.results import RESULT_CODES
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
@@ -31,8 +29,6 @@ SECONDS = 8
 ANSWER_SECONDS = 60  # of a search, once the directory has let us in
 TOGETHER = 200  # values in one filter, and so fewer entries than the 500 that a directory gives by default
 PAGE = 400
-NO_OPERATION, NOTHING_DONE = "1.3.6.1.4.1.4203.666.5.2", 16654  # a control of OpenLDAP's and how it is answered
-RESULT_CODES.setdefault(NOTHING_DONE, "noOperation")  # ldap3 fails on an answer that it does not know
 
 Dn = tuple[tuple[str, str], ...]
 
@@ -61,14 +57,9 @@ class Entry:
 
 
 class Directory:
-    """One directory, signed in. Raises SystemDown if it cannot be used.
+    """One directory, signed in. Raises SystemDown if it cannot be used."""
 
-    `rehearsing`: changes are only tried, by a control of OpenLDAP's; another directory says that it has no such thing,
-    and then nothing is asked of it.
-    """
-
-    def __init__(self, connection: dict[str, Any], password: str, *, rehearsing: bool = False) -> None:
-        self.rehearsing, self.can_rehearse = rehearsing, True
+    def __init__(self, connection: dict[str, Any], password: str) -> None:
         self.at = f"{connection['host']}:{connection['port']}"
         self.must_listen(str(connection["host"]), int(connection["port"]))
         how = connection.get("tls", "starttls")
@@ -160,16 +151,10 @@ class Directory:
 
     def tried(self, action: Any, *arguments: object) -> str:
         """Empty if it was done, else the sentence why not. It is done whole or not at all."""
-        controls = [(NO_OPERATION, True, None)] if self.rehearsing else None
         try:
-            if not self.rehearsing or self.can_rehearse:
-                action(*arguments, controls=controls)
-        except LDAPUnavailableCriticalExtensionResult as error:
-            if not self.rehearsing:
-                return f"The directory refused it: {words(error)}."
-            self.can_rehearse = False
+            action(*arguments)
         except LDAPOperationResult as error:
-            return "" if error.result == NOTHING_DONE else f"The directory refused it: {words(error)}."
+            return f"The directory refused it: {words(error)}."
         except (LDAPException, OSError) as error:
             raise SystemDown(f"The directory at {self.at} does not answer any more: {words(error)}.") from error
         return ""
