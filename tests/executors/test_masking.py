@@ -26,8 +26,6 @@ from executors.ansible.play import MAX_TROUBLE, Play
 from executors.secrets import MASK, Masker
 from executors.secrets.masking import can_be_masked
 
-pytestmark = pytest.mark.threat("worker.secrets")
-
 BEFORE, AFTER = "\N{BLACK RIGHT-POINTING TRIANGLE}", "\N{BLACK LEFT-POINTING TRIANGLE}"
 LETTERS = st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters=BEFORE + AFTER)
 WORDS = st.text(
@@ -90,6 +88,7 @@ FORMS = {
 }
 
 
+@pytest.mark.threat("worker.secrets")
 @settings(max_examples=40, deadline=None)
 @given(VALUES | SEVERAL)
 @example("p/ss 'wörd\"+1 <&> \\n$`x`")
@@ -105,6 +104,7 @@ def test_no_form_of_a_value_is_left(value):
         assert len(re.sub(r"\x1b\[[0-9;]*m|[\s'\"\\{}\[\]:,=|>+-]", "", rest)) <= 3, (name, printed, masked)
 
 
+@pytest.mark.threat("worker.secrets")
 @settings(max_examples=40, deadline=None)
 @given(VALUES, st.binary(max_size=4), st.binary(max_size=4))
 def test_base64_of_a_text_with_a_value_in_it_shows_nothing_of_it(value, before, after):
@@ -118,6 +118,7 @@ def test_base64_of_a_text_with_a_value_in_it_shows_nothing_of_it(value, before, 
     assert value.encode()[:4] not in seen
 
 
+@pytest.mark.threat("worker.secrets")
 @settings(max_examples=100, deadline=None)
 @given(
     VALUES,
@@ -138,6 +139,7 @@ def test_a_value_that_is_wrapped_between_its_words_is_found():
     assert Masker([value]).text(textwrap.fill(f"it is {value}", 20)) == f"it is {MASK}"
 
 
+@pytest.mark.threat("worker.secrets")
 def test_overlapping_values_leave_no_rest():
     assert Masker(["abcdef", "defghi"]).text("xabcdefghix") == f"x{MASK}x"
     assert Masker(["aaaa"]).text("xaaaaaax") == f"x{MASK}x"
@@ -149,6 +151,7 @@ def test_a_shell_quotes_it_as_it_likes():
     assert Masker([value]).text(printed) == MASK
 
 
+@pytest.mark.threat("worker.secrets")
 def test_a_key_is_masked_line_by_line_and_short_lines_with_the_others():
     key = "-----BEGIN KEY-----\nabcdefghijkl\nmnop\nq=\n-----END KEY-----"
     masker = Masker([key])
@@ -170,6 +173,7 @@ def test_many_values_cost_no_more_than_few():
     assert min(seconds(2000) for _ in range(3)) < 20 * min(seconds(1) for _ in range(3))
 
 
+@pytest.mark.threat("worker.secrets")
 def test_what_the_runner_said_is_cut_between_lines():
     value = "0123456789abcdef"
     for after in range(40):
@@ -180,6 +184,7 @@ def test_what_the_runner_said_is_cut_between_lines():
         assert play.ending.trouble.endswith("x\n") == bool(after)
 
 
+@pytest.mark.threat("worker.secrets")
 def test_a_line_that_comes_in_pieces_is_one_line():
     """What the play prints is read in chunks of any size; only whole lines are handed on."""
     value, heard = "0123456789abcdef", []
