@@ -4,6 +4,7 @@ import logging
 
 from django.db import Error as DatabaseError
 
+from changes import repository
 from changes.crash_points import crash_point
 from changes.repository import RepositoryError, state
 from executors import queues, spool
@@ -39,7 +40,7 @@ def run_system(system: str) -> None:
 
 def trouble() -> str:
     """Why this worker takes no work, as a sentence; empty if it does."""
-    return spool.trouble() or state().trouble
+    return spool.trouble() or repository.trouble()
 
 
 def tidy() -> None:

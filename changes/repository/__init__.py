@@ -35,6 +35,7 @@ __all__ = [
     "main_ref",
     "must_be_the_forge",
     "state",
+    "trouble",
 ]
 
 
@@ -46,6 +47,12 @@ def _opened(path: Path, forge: str) -> Repository:
 def state() -> Repository:
     """The configured state repository of this host: the forge's own, or a mirror of it."""
     return _opened(Path(settings.MERGEYARD_REPOSITORY), settings.MERGEYARD_FORGE_URL)
+
+
+def trouble() -> str:
+    """Why this host's mirror is behind, as a sentence; empty if it is not, or if this is the forge's host."""
+    repository = state()
+    return repository.trouble if isinstance(repository, MirroredRepository) else ""
 
 
 def must_be_the_forge() -> None:

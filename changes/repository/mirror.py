@@ -102,7 +102,7 @@ class MirroredRepository(Repository):
         self._mirror = Mirror(path, url, protocols=url.partition(":")[0])
 
     @property
-    def trouble(self) -> str:  # type: ignore[override]
+    def trouble(self) -> str:
         return self._mirror.trouble
 
     def ensure(self, commit: str) -> None:

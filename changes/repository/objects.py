@@ -71,8 +71,6 @@ class Hunk:
 class Repository:
     """A bare repository. Safe to share between threads: each thread opens its own handle."""
 
-    trouble = ""  # why this host's copy is behind, as a sentence; the forge's own never is
-
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._handles = threading.local()
