@@ -208,9 +208,14 @@ class Cluster:
             self.signal(name, signal.SIGCONT)
             self.servers[name].stop()
 
-    def plays(self):
-        """What runs below a worker."""
-        return [pid for name in WORKERS if self.servers[name].running for pid in below(self.servers[name].pid)]
+    def plays_of(self, worker):
+        """The processes that run a play of a worker, without those that only wait for one."""
+        found = []
+        for pid in below(self.servers[worker].pid) if self.servers[worker].running else ():
+            with contextlib.suppress(OSError):
+                if b"runner_process.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found += [pid, *below(pid)]
+        return found
 
     # Clocks
 

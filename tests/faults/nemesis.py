@@ -20,6 +20,11 @@ HOUR = 3600
 INTRUDER = Person("Intruder", "intruder@office.example")
 
 
+def plays_begun(ledger):
+    journal = ledger / "journal"
+    return journal.read_text().count('"begin"') if journal.exists() else 0
+
+
 class Nemesis:
     def __init__(self, cluster, history, random, *, lease, calm):
         self.cluster, self.history, self.random = cluster, history, random
@@ -93,12 +98,33 @@ class Nemesis:
         self.cluster.signal(name, signal.SIGCONT)
 
     def freeze_long(self, names):
-        """One that works on something, if there is one."""
-        names = [name for name in names if len(below(self.cluster.servers[name].pid)) > 1] or names
-        name = self.one_of(names)
+        """One whose play takes long: another one takes over, and must not begin beside that play."""
+        ledger = self.random.choice(sorted((self.cluster.home / "systems").iterdir()))
+        (ledger / "slow").touch()
+        name = self.player_of(ledger) or names[0]
         self.cluster.signal(name, signal.SIGSTOP)
-        time.sleep(self.lease * 1.2 + 1)
+        (ledger / "slow").unlink()
+        begun, limit = plays_begun(ledger), time.monotonic() + 3 * self.lease
+        time.sleep(self.lease)
+        while plays_begun(ledger) == begun and time.monotonic() < limit:
+            time.sleep(0.2)
         self.cluster.signal(name, signal.SIGCONT)
+
+    def player_of(self, ledger):
+        """The worker that plays something long on a ledger; none if none does for a while."""
+        journal, limit = ledger / "journal", time.monotonic() + 2 * self.lease
+        asked = "select worker from executors_run r join executors_workitem i on i.id = item_id "
+        asked += "where i.system = %s and r.state = 'running'"
+        while time.monotonic() < limit:
+            time.sleep(0.3)
+            if not journal.exists() or '"begin"' not in journal.read_text().splitlines()[-1]:
+                continue
+            with psycopg.connect(self.cluster.database_url) as rows:
+                found = {row[0].split(":")[-1] for row in rows.execute(asked, [ledger.name])}
+            for name in WORKERS:
+                if str(self.cluster.servers[name].pid) in found:
+                    return name
+        return None
 
     def end(self, names):
         name = self.one_of(names)
@@ -114,8 +140,10 @@ class Nemesis:
         self.end(name)
 
     def kill_play(self):
-        if plays := self.cluster.plays():
-            signalled(self.random.choice(plays), signal.SIGKILL)
+        """Or one that waits for a play in a warm sandbox."""
+        found = [pid for name in WORKERS for pid in below(self.cluster.servers[name].pid)]
+        if found:
+            signalled(self.random.choice(found), signal.SIGKILL)
 
     # The queue
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.faults
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 1
-OPTIONS = ("--rounds", "1", "--seconds", "60", "--calm", "0.1", "--open", "10", "--lease", "6")
+OPTIONS = ("--rounds", "1", "--seconds", "50", "--calm", "0.1", "--open", "10", "--lease", "6")
 LINE = re.compile(r"merges (\d+), faults (\d+), lost 0, doubled 0, out of order 0, leaked 0")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ansible.plugins.action import ActionBase
 
 WORK_SECONDS = 0.05
+SLOW_SECONDS = 40.0  # where the ledger has a file `slow`
 
 
 class ActionModule(ActionBase):
@@ -27,7 +28,7 @@ class ActionModule(ActionBase):
         with (self.ledger / "lock").open("a") as lock:
             self.alone(lock)
             self.note("begin")
-            time.sleep(WORK_SECONDS)
+            time.sleep(SLOW_SECONDS if (self.ledger / "slow").exists() else WORK_SECONDS)
             changed = [self.put(one) for one in arguments["entries"]["replaced"]]
             changed += [self.delete(one) for one in arguments["entries"]["deleted"]]
             time.sleep(WORK_SECONDS)
