@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -213,22 +214,27 @@ def setup_files():
 
 def run_seed(options):
     home = Path(tempfile.mkdtemp(prefix="faults-")).resolve()
-    seed = Seed(home, options)
-    if not seed.cluster.limited:
-        say("No disk can be filled here: that takes root and a mount namespace.")
-    merges, faults, verdict = seed.run()
+    try:
+        seed = Seed(home, options)
+        if not seed.cluster.limited:
+            say("No disk can be filled here: that takes root and a mount namespace.")
+        merges, faults, verdict = seed.run()
+    finally:
+        if options.keep:
+            keep(home, Path(options.keep) / f"seed-{options.seed}")
+        shutil.rmtree(home, ignore_errors=True)
     for title, sentences in zip(("lost", "doubled", "out of order", "leaked"), verdict, strict=True):
         for sentence in sentences[:SHOWN]:
             say(f"seed {options.seed}: {title}: {sentence}")
-    if options.keep:
-        kept = Path(options.keep) / f"seed-{options.seed}"
-        shutil.copytree(home / "logs", kept / "logs", dirs_exist_ok=True)
-        shutil.copy(home / "history.jsonl", kept)
-        shutil.copytree(home / "systems", kept / "systems", dirs_exist_ok=True)
-        say(f"seed {options.seed}: logs, history and journals are in {kept}")
-    shutil.rmtree(home, ignore_errors=True)
     say(summary(merges, faults, *map(len, verdict)))
     return int(any(verdict))
+
+
+def keep(home, place):
+    for name in ("logs", "systems"):
+        shutil.copytree(home / name, place / name, dirs_exist_ok=True)
+    shutil.copy(home / "history.jsonl", place)
+    say(f"logs, history and journals are in {place}")
 
 
 def in_its_own_mounts(argv):
@@ -246,9 +252,13 @@ def run_all(options):
         argv += ["--open", str(options.open), "--calm", str(options.calm), "--rounds", str(options.rounds)]
         last = ""
         with subprocess.Popen(in_its_own_mounts(argv), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout:
-                say(line.rstrip())
-                last = line
+            try:
+                for line in process.stdout:
+                    say(line.rstrip())
+                    last = line
+            except BaseException:
+                process.send_signal(signal.SIGINT)  # it stops what it started
+                raise
         found = LINE.fullmatch(last.strip())
         if found is None:
             say(f"seed {seed} broke with status {process.returncode}")
