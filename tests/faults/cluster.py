@@ -34,12 +34,13 @@ READY_SECONDS = 60
 
 
 def signalled(pid, number):
+    assert pid > 1, "that would be everybody"
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def below(root):
-    """The processes that descend from this one."""
+    """The processes that descend from this one, which has to be alive: numbers are used again."""
     children = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -208,10 +209,14 @@ class Cluster:
             self.signal(name, signal.SIGCONT)
             self.servers[name].stop()
 
+    def below(self, name):
+        server = self.servers[name]
+        return below(server.pid) if server.running else []
+
     def plays_of(self, worker):
         """The processes that run a play of a worker, without those that only wait for one."""
         found = []
-        for pid in below(self.servers[worker].pid) if self.servers[worker].running else ():
+        for pid in self.below(worker):
             with contextlib.suppress(OSError):
                 if b"runner_process.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found += [pid, *below(pid)]

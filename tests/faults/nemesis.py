@@ -13,7 +13,7 @@ import redis
 from django.utils import timezone
 
 from changes.repository import MAIN_REF, Person, Repository
-from tests.faults.cluster import CONTROLLERS, FAKETIME, VOLUMES, WORKERS, below, signalled
+from tests.faults.cluster import CONTROLLERS, FAKETIME, VOLUMES, WORKERS, signalled
 from tests.faults.load import path_of, text_of
 
 HOUR = 3600
@@ -141,7 +141,7 @@ class Nemesis:
 
     def kill_play(self):
         """Or one that waits for a play in a warm sandbox."""
-        found = [pid for name in WORKERS for pid in below(self.cluster.servers[name].pid)]
+        found = [pid for name in WORKERS for pid in self.cluster.below(name)]
         if found:
             signalled(self.random.choice(found), signal.SIGKILL)
 
@@ -196,7 +196,7 @@ class Nemesis:
 
     def slow_database(self):
         for _ in range(6):
-            backends = below(self.cluster.servers["database"].pid)
+            backends = self.cluster.below("database")
             for number in (signal.SIGSTOP, signal.SIGCONT):
                 [signalled(pid, number) for pid in backends]
                 self.pause(0.1, 0.4)

@@ -6,6 +6,7 @@ gets to run is the kernel's, so the same seed is the same test and not the same 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -220,9 +221,10 @@ def run_seed(options):
             say("No disk can be filled here: that takes root and a mount namespace.")
         merges, faults, verdict = seed.run()
     finally:
-        if options.keep:
-            keep(home, Path(options.keep) / f"seed-{options.seed}")
-        shutil.rmtree(home, ignore_errors=True)
+        with contextlib.ExitStack() as at_last:
+            at_last.callback(shutil.rmtree, home, ignore_errors=True)
+            if options.keep:
+                keep(home, Path(options.keep) / f"seed-{options.seed}")
     for title, sentences in zip(("lost", "doubled", "out of order", "leaked"), verdict, strict=True):
         for sentence in sentences[:SHOWN]:
             say(f"seed {options.seed}: {title}: {sentence}")
