@@ -82,7 +82,7 @@ MERGEYARD_RUN_MEMORY_MB = env.int("MERGEYARD_RUN_MEMORY_MB", default=2000)
 MERGEYARD_RUN_PROCESSES = env.int("MERGEYARD_RUN_PROCESSES", default=500)
 MERGEYARD_RUN_LINES = env.int("MERGEYARD_RUN_LINES", default=5_000_000)
 # Where events wait on a worker's host until the database has them, and how many MB. With it full, no work is taken.
-MERGEYARD_SPOOL_DIR = Path(env.str("MERGEYARD_SPOOL_DIR", default=str(MERGEYARD_HOME / "spool")))
+MERGEYARD_SPOOL_DIR = Path(env.str("MERGEYARD_SPOOL_DIR", default=str(MERGEYARD_SECRETS_DIR.parent / "spool")))
 MERGEYARD_SPOOL_MB = env.int("MERGEYARD_SPOOL_MB", default=500)
 # How many systems of a worker have Ansible ready in memory (0: every run starts it anew), and for how long unused.
 MERGEYARD_WARM_SANDBOXES = env.int("MERGEYARD_WARM_SANDBOXES", default=4)

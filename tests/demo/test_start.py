@@ -176,7 +176,7 @@ def third(second, first, home):
             life.seen["draft"] = None
         life.seen["password"] = stack.password
     finally:
-        end(life, stack, signal.SIGTERM)
+        end(life, stack, signal.SIGTERM, within=2)  # the kernel has not always taken the last ones away
     return life
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import signal
 from typing import Any
 
 from django.conf import settings
@@ -35,5 +36,7 @@ class Command(BaseCommand):
         try:
             queues.serve(zone, burst=options["burst"], between=tidy)
         finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)  # it ends already, and its sandboxes before it
             sandboxes.end()
             presence.end()
