@@ -15,6 +15,7 @@ from changes.repository import Person, Repository, state
 from changes.states import IntentState
 from executors import queues
 from executors.ansible import sandbox
+from executors.ansible.warm import sandboxes
 from executors.discovery import initialise
 from executors.models import Event, ItemResource, Resource, Rollout, Run, WorkItem
 from executors.reconcile import reconcile
@@ -54,7 +55,7 @@ class Yard:
     def __init__(self, directory):
         self.directory = directory
         for shelf in SHELVES:
-            (directory / shelf).mkdir()
+            (directory / shelf).mkdir(exist_ok=True)
         declared = {
             f"systems/{shelf}.yml": json.dumps(
                 {"type": "shelf", "owners": ["shelves"], "connection": {"directory": str(directory / shelf)}}
@@ -168,9 +169,35 @@ def queue(valkey, settings):
     return valkey
 
 
-@pytest.fixture
-def yard(transactional_db, settings, queue):
+@pytest.fixture(scope="session")
+def ground():
+    """The directory of all yards of this process: what stays of it is the same to a sandbox, which stays warm."""
     directory = Path(tempfile.mkdtemp(prefix="yard-")).resolve()
+    yield directory
+    sandboxes.end()
+    shutil.rmtree(directory)
+
+
+def clear(directory):
+    """Nothing of the last yard is left but directories that living sandboxes see."""
+    kept = {sandbox._place.root for sandbox in sandboxes._known.values()}
+    for entry in [
+        entry for place in (directory, directory / "attempts") if place.exists() for entry in place.iterdir()
+    ]:
+        if entry.name in SHELVES:
+            for inner in entry.iterdir():
+                shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
+        elif entry.is_dir() and not entry.is_symlink():
+            if entry.name != "attempts" and entry not in kept:
+                shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@pytest.fixture
+def yard(transactional_db, settings, queue, ground):
+    directory = ground
+    clear(directory)
     settings.MERGEYARD_REPOSITORY = directory / "state.git"
     settings.MERGEYARD_CATALOG = [CATALOG]
     settings.MERGEYARD_LOCAL_PATHS = [directory]
@@ -182,7 +209,6 @@ def yard(transactional_db, settings, queue):
     yield Yard(directory)
     catalogs.catalog.cache_clear()
     sandbox.containment.cache_clear()
-    shutil.rmtree(directory)
 
 
 __all__ = ["FILES", "SHELVES", "Yard", "box", "document", "label", "state"]
