@@ -16,6 +16,7 @@ pytestmark = pytest.mark.systems
 @pytest.fixture
 def beds(yard, settings):
     settings.MERGEYARD_CATALOG = [PLAYBOOKS]
+    settings.MERGEYARD_WARM_SANDBOXES = len(TYPES)
     catalogs.catalog.cache_clear()
     started = {}
     for name in TYPES:

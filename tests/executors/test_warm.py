@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -183,8 +184,10 @@ def test_a_worker_drops_idle_ones_while_it_waits(yard, settings):
 
 
 @pytest.mark.threat("worker.limits")
-@pytest.mark.parametrize("trouble", LIMITS)
-@pytest.mark.parametrize("how", ["warm", "cold", "uncontained"])
+@pytest.mark.parametrize(
+    ("how", "trouble"),
+    [*product(("warm", "cold", "uncontained"), ("eat 4", "breed 60")), ("warm", "flood 3000")],
+)
 def test_a_run_that_takes_too_much_is_ended_and_others_go_on(yard, settings, how, trouble):
     settings.MERGEYARD_WARM_SANDBOXES = 4 if how == "warm" else 0
     settings.MERGEYARD_CONTAINMENT, settings.MERGEYARD_UNCONTAINED = "off" if how == "uncontained" else "auto", ["*"]
