@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -118,11 +121,7 @@ class Yard:
 
     def processes(self, part):
         """What runs on this host with such a path of the yard in its command."""
-        found, wanted = [], str(self.directory / part).encode()
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                found += [entry.name] if wanted in (entry / "cmdline").read_bytes() else []
-        return found
+        return running(self.directory / part)
 
     def playing(self):
         """What runs of plays on this host, in a sandbox of their own or forked in a warm one."""
@@ -145,6 +144,14 @@ class Yard:
 
     def events(self, run=None, **where):
         return list(Event.objects.filter(run=run or Run.objects.latest("pk"), **where).order_by("number"))
+
+
+def running(path):
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            found += [entry.name] if str(path).encode() in (entry / "cmdline").read_bytes() else []
+    return found
 
 
 def _in_warm(pid):
@@ -180,6 +187,13 @@ def ground():
 
 def clear(directory):
     """Nothing of the last yard is left but directories that living sandboxes see."""
+    limit = time.monotonic() + 10
+    while left := running(directory / "shelf-a/sleep"):  # of workers that were killed and contained nothing
+        assert time.monotonic() < limit, f"{left} of an earlier test do not end"
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.02)
     kept = {sandbox._place.root for sandbox in sandboxes._known.values()}
     for entry in [
         entry for place in (directory, directory / "attempts") if place.exists() for entry in place.iterdir()
