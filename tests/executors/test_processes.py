@@ -150,6 +150,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_run_first(yard, machine):
 
 @pytest.mark.threat("faults.sigterm-twice")
 def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
+    before = yard.processes("attempts")  # sandboxes of the tests' own
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 50")})
     until(yard.sleepers)
@@ -162,7 +163,7 @@ def test_a_worker_that_is_told_twice_to_stop_gives_its_item_back(yard, machine):
     item = WorkItem.objects.get()
     assert item.state in ("waiting", "queued")
     assert item.attempts == 0
-    assert not yard.processes("attempts")
+    assert set(yard.processes("attempts")) <= set(before)
 
 
 @pytest.mark.threat("faults.sigterm")
