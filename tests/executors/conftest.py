@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from tests.servers import start_valkey
 CATALOG = Path(__file__).parent / "catalog"
 SOMEBODY = Person("Rita", "rita@office.example")
 SHELVES = ("shelf-a", "shelf-b")
+NUMBERS = count()
 FILES = {
     "mergeyard.yml": "format: 1\ntitle: Office\nplatform_team: platform\n",
     "teams/payments.yml": 'title: Payments\nmembers: [rita, paul]\nsecret_prefixes: ["file:payments/"]\n',
@@ -55,7 +57,7 @@ def document(kind, *, depends_on=(), secrets=None, **spec):
 class Yard:
     """Merges by hand-made commits with their intents, and looks at what became of them."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, repository="state.git"):
         self.directory = directory
         for shelf in SHELVES:
             (directory / shelf).mkdir(exist_ok=True)
@@ -65,7 +67,7 @@ class Yard:
             )
             for shelf in SHELVES
         }
-        self.repository = Repository.create(directory / "state.git")
+        self.repository = Repository.create(directory / repository)
         self.first = self.commit({**FILES, **declared})
         MergeIntent.objects.create(head=self.first, commit=self.first, state=IntentState.DONE)  # as `init` does
         initialise(self.first, applied=True)
@@ -212,7 +214,8 @@ def clear(directory):
 def yard(transactional_db, settings, queue, ground):
     directory = ground
     clear(directory)
-    settings.MERGEYARD_REPOSITORY = directory / "state.git"
+    name = f"state-{next(NUMBERS)}.git"  # what is remembered of a repository is remembered by its path
+    settings.MERGEYARD_REPOSITORY = directory / name
     settings.MERGEYARD_CATALOG = [CATALOG]
     settings.MERGEYARD_LOCAL_PATHS = [directory]
     settings.MERGEYARD_ATTEMPTS_DIR = directory / "attempts"
@@ -220,7 +223,7 @@ def yard(transactional_db, settings, queue, ground):
     settings.MERGEYARD_SPOOL_DIR = directory / "spool"
     catalogs.catalog.cache_clear()
     sandbox.containment.cache_clear()
-    yield Yard(directory)
+    yield Yard(directory, name)
     catalogs.catalog.cache_clear()
     sandbox.containment.cache_clear()
 
