@@ -187,7 +187,7 @@ class EventWriter:
         crash_point("events: stored")
         self._stored = batch[-1].number
         if lines and self._spool is not None:
-            self._spool.took(lines)
+            self._spool.took(lines[: len(batch)])
             return True
         with self._lock:
             del self._held[: len(batch)]

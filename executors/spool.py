@@ -104,7 +104,7 @@ def is_full() -> bool:
         used = sum(path.stat().st_size for path in directory.glob(f"*{SUFFIX}"))
         return used >= _most() or shutil.disk_usage(directory).free < FREE_BYTES
     except OSError:
-        return not directory.parent.exists()
+        return False  # there is none yet; what cannot be spooled is held in memory
 
 
 def trouble() -> str:

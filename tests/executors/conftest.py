@@ -228,4 +228,14 @@ def yard(transactional_db, settings, queue, ground):
     sandbox.containment.cache_clear()
 
 
+@pytest.fixture
+def own_catalog(yard, settings, tmp_path):
+    """A copy of the catalogue that a test may change."""
+    folder = shutil.copytree(CATALOG, tmp_path / "catalog")
+    settings.MERGEYARD_CATALOG = [folder]
+    catalogs.catalog.cache_clear()
+    yield folder
+    catalogs.catalog.cache_clear()
+
+
 __all__ = ["FILES", "SHELVES", "Yard", "box", "document", "label", "state"]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from changes.catalog import catalog, digest_of
+from changes.catalog import digest_of
 from changes.models import Transition
 from executors import queues
 from executors.events import stream_of
@@ -29,19 +29,13 @@ def test_a_merged_box_is_put_on_the_shelf(yard):
     assert run.containment.startswith("Contained by bubblewrap")
 
 
-def test_the_version_of_a_run_is_that_of_the_files_it_used(yard, settings, tmp_path):
-    folder = shutil.copytree(settings.MERGEYARD_CATALOG[0], tmp_path / "catalog")
-    settings.MERGEYARD_CATALOG = [folder]
-    catalog.cache_clear()
-    try:
-        yard.roll_out({box("orders"): document("Box", size=5)})
-        book = folder / "shelf" / "apply.yml"
-        book.write_text(f"# a new version\n{book.read_text()}")
-        yard.roll_out({box("orders"): document("Box", size=6)})
-    finally:
-        catalog.cache_clear()
+def test_the_version_of_a_run_is_that_of_the_files_it_used(yard, own_catalog):
+    yard.roll_out({box("orders"): document("Box", size=5)})
+    book = own_catalog / "shelf" / "apply.yml"
+    book.write_text(f"# a new version\n{book.read_text()}")
+    yard.roll_out({box("orders"): document("Box", size=6)})
     first, second = Run.objects.order_by("pk")
-    assert first.catalog_digest != second.catalog_digest == digest_of(folder / "shelf")
+    assert first.catalog_digest != second.catalog_digest == digest_of(own_catalog / "shelf")
     notes = [[event.text for event in yard.events(run) if event.sort == "note"] for run in (first, second)]
     assert [any("Restart web, controller and workers." in note for note in said) for said in notes] == [False, True]
 
@@ -153,7 +147,6 @@ def test_of_escape_sequences_only_colours_stay_and_long_lines_are_cut(yard):
 
 @pytest.mark.threat("faults.poison")
 def test_a_playbook_that_cannot_start_is_our_error_and_is_parked_in_the_end(yard, settings, tmp_path):
-    import shutil
 
     from changes import catalog as catalogs
 

@@ -182,3 +182,8 @@ def test_the_file_of_a_run_that_prints_very_much_stays_small(yard, writer):
     writer.close()
     assert texts() == lines(20_000)
     assert json.dumps(files(yard)) == "[]"
+
+
+def test_a_host_where_nothing_was_made_yet_is_not_full(settings, tmp_path):
+    settings.MERGEYARD_SPOOL_DIR = tmp_path / "no" / "home" / "yet"
+    assert spool.trouble() == ""

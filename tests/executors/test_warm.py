@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
 import time
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from changes.catalog import catalog
 from executors import queues
 from executors.ansible import warm
 from executors.ansible.warm import sandboxes
@@ -146,17 +144,11 @@ def test_an_idle_one_is_dropped(yard, settings):
     assert list((yard.directory / "attempts").iterdir()) == []
 
 
-def test_changed_files_of_the_system_type_make_a_new_one(yard, settings, tmp_path):
-    folder = shutil.copytree(settings.MERGEYARD_CATALOG[0], tmp_path / "catalog")
-    settings.MERGEYARD_CATALOG = [folder]
-    catalog.cache_clear()
-    try:
-        yard.roll_out({box("orders"): document("Box", size=1)})
-        book = folder / "shelf" / "apply.yml"
-        book.write_text(book.read_text().replace("Put boxes", "Put new boxes"))
-        yard.roll_out({box("orders"): document("Box", size=2)})
-    finally:
-        catalog.cache_clear()
+def test_changed_files_of_the_system_type_make_a_new_one(yard, own_catalog):
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    book = own_catalog / "shelf" / "apply.yml"
+    book.write_text(book.read_text().replace("Put boxes", "Put new boxes"))
+    yard.roll_out({box("orders"): document("Box", size=2)})
     assert {event.task for event in yard.events(sort="task")} >= {"Put new boxes"}
 
 
