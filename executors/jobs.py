@@ -44,10 +44,11 @@ def trouble() -> str:
 
 
 def tidy() -> None:
-    """What a worker does between two runs."""
+    """What a worker does between two runs. One that cannot reach the forge finds out before work comes."""
     sandboxes.drop_idle()
     try:
         replay()
+        has_main()
     except DatabaseError as error:
         log.warning("What runs printed still waits for the database: %s", error)
 
@@ -56,7 +57,7 @@ def has_main() -> bool:
     """Has this host what was discovered, or does it get it? Else nothing is claimed: the controller queues it again."""
     try:
         state().info(Cursor.objects.get(pk=1).sha)
-    except RepositoryError as error:
+    except (RepositoryError, Cursor.DoesNotExist) as error:
         log.warning("The work waits: %s", error)
         return False
     return True
