@@ -41,11 +41,12 @@ KIND_KEYS = (
     "spec",
     "secrets",
     "immutable",
+    "grows",
     "exclusive",
     "risky",
     "example",
 )
-RISK_KEYS = ("on", "field", "value", "unlimited", "message")
+RISK_KEYS = ("on", "field", "value", "unlimited", "where", "message")
 SHARED_PLUGINS = Path(__file__).resolve().parents[1] / "playbooks" / "plugins"  # for catalogues of other folders too
 NOT_A_TYPE = frozenset({"plugins", "__pycache__"})
 
@@ -206,6 +207,7 @@ class _Folder:
             spec_schema=spec,
             secrets=file.secrets(),
             immutable=file.sentences("immutable", fields),
+            grows=file.sentences("grows", fields),
             exclusive=file.sentences("exclusive", fields),
             risky=file.risks(fields),
             example=as_dict(file.value.get("example")),
@@ -337,9 +339,15 @@ class _File:
                 self.bad(join(where, "value"), f"{risk['value']!r} is not a regular expression.")
             if "unlimited" in risk and on not in ("decrease", "increase"):
                 self.bad(join(where, "unlimited"), f"on: {on} takes no unlimited.")
+            others = risk.get("where", {})
+            if "where" in risk and (on not in OF_A_VALUE or not isinstance(others, dict) or not others):
+                self.bad(join(where, "where"), "where is a mapping of fields to values, for a risk of a value.")
+            for other in as_dict(others):
+                if other.partition(".")[0] not in fields:
+                    self.bad(join(where, "where"), f"{other!r} is not a field of spec{did_you_mean(other, fields)}")
             if not message:
                 self.bad(where, "A risk needs a message.")
-            risks.append(Risk(on, field, risk.get("value"), message, risk.get("unlimited")))
+            risks.append(Risk(on, field, risk.get("value"), message, risk.get("unlimited"), as_dict(others)))
         return tuple(risks)
 
     def example(self, kind: Kind) -> None:

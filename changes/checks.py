@@ -16,7 +16,7 @@ from changes.documents import Document, Problem, did_you_mean
 from changes.kinds import Catalog, Kind
 from changes.plan import Operation, Plan, PlanItem
 from changes.references import cycles, missing_references, still_referenced
-from changes.schema import line_of
+from changes.schema import line_of, values_at
 from changes.secret_refs import SYSTEM_SECRETS
 from changes.secret_rules import document_secrets, system_secrets
 from changes.snapshot import SITE_FILE, Snapshot, claims
@@ -169,6 +169,34 @@ def immutable_fields(change: Change) -> Iterator[Violation]:
                 yield at(document, field, f"immutable.{name}", message, sentence)
 
 
+def growing_fields(change: Change) -> Iterator[Violation]:
+    for item, document in change.documents():
+        kind = change.catalog.kinds.get(document.address.kind)
+        for changed in item.fields if kind and item.base else ():
+            why = kind.grows.get(changed.field.removeprefix("spec.")) if kind else None
+            before, after = changed.before, changed.after
+            if why and isinstance(before, int) and isinstance(after, int) and after < before:
+                message = f"{changed.field} cannot go from {before} down to {after}."
+                yield at(document, changed.field, "grows.smaller", message, why)
+
+
+def chosen_from_connection(change: Change) -> Iterator[Violation]:
+    """What a system's connection lists is all there is: the value itself, or a path below it."""
+    for item, document in change.documents():
+        kind = change.catalog.kinds.get(document.address.kind)
+        system = change.head.systems.get(document.address.system)
+        for pattern, mark in kind.schema.marked("x-choices") if kind and system else ():
+            name = str(mark.get("connection", "")) if isinstance(mark, dict) else ""
+            allowed = system.connection.get(name) if name and system else None
+            if not isinstance(allowed, list):
+                continue
+            for field, value in values_at(document.spec, pattern, "spec"):
+                if not any(value == one or f"{value}".startswith(f"{one}".rstrip("/") + "/") for one in allowed):
+                    message = f"{value} is not among the {name} of {document.address.system}."
+                    fix = f"Choose one of: {', '.join(map(str, allowed))}." if allowed else "It has none."
+                    yield at(document, field, "choice.not-there", message, fix)
+
+
 def limits(change: Change) -> Iterator[Violation]:
     """One violation per system and limit, told at the first item that counts."""
     for name, items in change.plan.by_system().items():
@@ -285,6 +313,8 @@ CHECKS = (
     cycles,
     exclusive_values,
     immutable_fields,
+    growing_fields,
+    chosen_from_connection,
     limits,
     document_secrets,
     system_secrets,

@@ -26,13 +26,17 @@ class SecretField:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """When (`on`), for which field of the spec, and what a person is told. `unlimited`: what stands for no limit."""
+    """When (`on`), for which field of the spec, and what a person is told.
+
+    `unlimited`: what stands for no limit. `where`: values that other fields must have (one, or a list of them).
+    """
 
     on: str
     field: str
     value: Json
     message: str
     unlimited: Json = None
+    where: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Kind:
     spec_schema: dict[str, Json]
     secrets: dict[str, SecretField]
     immutable: dict[str, str]
+    grows: dict[str, str]  # field -> why its number cannot get smaller
     exclusive: dict[str, str]  # field -> why a value of it may stand in one document of a system only
     risky: tuple[Risk, ...]
     example: dict[str, Json]

@@ -16,6 +16,8 @@ from changes.schema import values_at
 OPERATIONS = ("create", "update", "delete")  # of the whole item; the others look at a field
 OF_A_VALUE = ("equals", "contains", "matches")
 ON = (*OPERATIONS, "change", "decrease", "increase", *OF_A_VALUE, "absent", "widen", "shared")
+WHOLE = {"IPv4": 2**32 - 1, "IPv6": 2**128 - 1}  # the last address
+PART = 64  # private networks are less than this part of all addresses
 PORTS = re.compile(r"\d+(-\d+)?")
 
 Spec = dict[str, Json]
@@ -31,7 +33,7 @@ def holds(risk: Risk, changes: Iterable[FieldChange], before: Spec | None, after
     if after is None or risk.on == "shared":  # which is a matter of other documents
         return False
     if risk.on in OF_A_VALUE:
-        return _comes(risk, before, after)
+        return _where(risk, after) and _comes(risk, before if before and _where(risk, before) else None, after)
     if risk.on == "absent":
         was = before is None or not _empty(_at(before, risk.field))
         return was and _empty(_at(after, risk.field))
@@ -75,6 +77,11 @@ def _comes(risk: Risk, before: Spec | None, after: Spec) -> bool:
     return any(_fits(risk, value) for item in new for _, value in values_at(item, inside, ""))
 
 
+def _where(risk: Risk, spec: Spec) -> bool:
+    wanted = {field: one if isinstance(one, list) else [one] for field, one in risk.where.items()}
+    return all(_at(spec, field) in values for field, values in wanted.items())
+
+
 def _fits(risk: Risk, value: Json) -> bool:
     if risk.on == "equals":
         return canonical_json(value) == canonical_json(risk.value)
@@ -110,9 +117,17 @@ def widens(before: list[Json], after: list[Json]) -> bool:
 
 
 def covers(values: list[Json], whole: Json) -> bool:
-    """Whether networks together cover one that is none of them by itself, as two halves of the internet do."""
+    """Whether networks together cover one that is none of them by itself, as two halves of the internet do.
+
+    Of the internet a part is enough that is larger than all private networks together.
+    """
     spans, wanted = _spans(values), _spans([whole])
-    return bool(spans) and bool(wanted) and not widens(values, [whole])
+    if not spans or not wanted:
+        return False
+    [(sort, first, last)] = wanted
+    if sort in WHOLE and last - first == WHOLE[sort]:
+        return sum(b - a + 1 for kind, a, b in spans if kind == sort) > WHOLE[sort] // PART
+    return not widens(values, [whole])
 
 
 def names_over(value: Json) -> list[Json]:

@@ -33,6 +33,7 @@ def file_problems(kind: Kind) -> Iterator[str]:
     sentences = {"summary": kind.summary, "help": kind.help}
     sentences |= {f"risky.{number}": risk.message for number, risk in enumerate(kind.risky)}
     sentences |= {f"immutable.{field}": reason for field, reason in kind.immutable.items()}
+    sentences |= {f"grows.{field}": reason for field, reason in kind.grows.items()}
     for place, sentence in sentences.items():
         if not sentence.strip().endswith("."):
             yield f"{place}: Say it in a sentence that ends with a full stop."

@@ -10,7 +10,7 @@ DOCS = "\n".join(
 )
 
 AREAS = (
-    "approval|catalog|declaration|document|exclusive|identity|immutable|kind|limits|ownership|path|reference|schema"
+    "approval|catalog|choice|declaration|document|exclusive|grows|identity|immutable|kind|limits|ownership|path|reference|schema"
     "|secrets|site|suspicious|system|team|type|yaml"
 )
 ID = re.compile(rf"({AREAS})\.[a-z][a-z-]*")

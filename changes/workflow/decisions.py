@@ -51,7 +51,7 @@ def _may_answer(review: Review, user: User, wanted: frozenset[str]) -> None:
     if foreign := wanted - mine:
         path = next(item.path for item in review.plan.items if item.digest in foreign)
         needed = sorted({r.sentence for r in review.requirements if r.digest in foreign})
-        raise Refused(f"You cannot approve {path}: it needs {', '.join(needed)}.")
+        raise Refused(f"You cannot approve {path}. It needs: {' '.join(f'{sentence}.' for sentence in needed)}")
 
 
 def _storable(text: str) -> str:

@@ -232,6 +232,28 @@ def test_an_immutable_field_says_what_to_do_instead():
     assert violations({REFUNDS: spec(mode="drop")}) == ()
 
 
+def test_a_number_that_only_grows_says_why():
+    before = tree({ORDERS: spec(shards=3)})
+    found = only({ORDERS: spec(shards=2)}, before)
+    assert (found.id, found.field, found.fix) == ("grows.smaller", "spec.shards", "A shard cannot be taken away.")
+    assert found.message == "spec.shards cannot go from 3 down to 2."
+    for shards in (3, 4):
+        assert violations({ORDERS: spec(shards=shards)}, before) == ()
+
+
+def test_what_a_system_lists_is_all_that_it_has():
+    realms = {TEST: SYSTEM.replace("connection: {", "connection: {realms: [people, /srv/data], ")}
+    listed = tree(realms)
+    found = only({REFUNDS: spec(login="x", realm="peopel")}, listed)
+    assert (found.id, found.field) == ("choice.not-there", "spec.realm")
+    assert found.message == "peopel is not among the realms of queue-test."
+    assert found.fix == "Choose one of: people, /srv/data."
+    for realm in ("people", "/srv/data", "/srv/data/orders"):
+        assert violations({REFUNDS: spec(login="x", realm=realm)}, listed) == ()
+    assert only({REFUNDS: spec(login="x", realm="/srv/database")}, listed).id == "choice.not-there"
+    assert violations({REFUNDS: spec(login="x", realm="any")}) == ()  # the system does not say
+
+
 def many(count, **fields):
     return {queue(f"q{number}"): spec(**fields) for number in range(count)}
 
@@ -468,7 +490,7 @@ def test_all_checks_run_and_are_told_in_the_order_of_the_plan():
 
 def test_an_empty_plan_has_nothing_against_it():
     assert run_checks(Plan(()), base=tree(), head=tree(), catalog=KINDS, requester="rita") == ()
-    assert len(CHECKS) == 13
+    assert len(CHECKS) == 15
 
 
 @pytest.mark.threat("values.fuzz")

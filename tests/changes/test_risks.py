@@ -12,12 +12,14 @@ from changes.risks import covers, fields_at_risk, holds, widens
 
 WORLD = "0.0.0.0/0"
 HALVES = ["0.0.0.0/1", "128.0.0.0/1"]
+PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]
+IN = {"a": [WORLD], "b": "in"}
 
 
-def held(on, field, before, after, value=None, unlimited=None):
+def held(on, field, before, after, value=None, unlimited=None, where=()):
     """Whether it holds for a change of a spec; None: there is none."""
     specs = [{} if spec is None else {"spec": spec} for spec in (before, after)]
-    return holds(Risk(on, field, value, "Look out.", unlimited), compare(*specs), before, after)
+    return holds(Risk(on, field, value, "Look out.", unlimited, dict(where)), compare(*specs), before, after)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,17 @@ def held(on, field, before, after, value=None, unlimited=None):
         ("contains", "a", None, {"a": ["::/0"]}, {"value": WORLD}, False),
         ("contains", "a", {"a": [WORLD]}, {"a": HALVES}, {"value": WORLD}, False),
         ("contains", "a", None, {"a": []}, {"value": WORLD}, False),
+        ("contains", "a", None, {"a": ["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"]}, {"value": WORLD}, True),
+        ("contains", "a", None, {"a": ["8.0.0.0/6", "1.0.0.0/8"]}, {"value": WORLD}, True),
+        ("contains", "a", None, {"a": PRIVATE}, {"value": WORLD}, False),
+        ("contains", "a", None, {"a": ["2000::/3"]}, {"value": "::/0"}, True),
+        ("contains", "a", None, {"a": ["fc00::/7", "fe80::/10"]}, {"value": "::/0"}, False),
+        ("contains", "a", None, {"a": ["10.0.0.0/10"]}, {"value": "10.0.0.0/8"}, False),
+        ("contains", "a", None, {"a": [WORLD], "b": "in"}, {"value": WORLD, "where": {"b": "in"}}, True),
+        ("contains", "a", None, {"a": [WORLD], "b": "out"}, {"value": WORLD, "where": {"b": "in"}}, False),
+        ("contains", "a", None, {"a": [WORLD], "b": "in"}, {"value": WORLD, "where": {"b": ["in", "x"]}}, True),
+        ("contains", "a", IN | {"b": "out"}, IN, {"value": WORLD, "where": {"b": "in"}}, True),
+        ("contains", "a", IN, IN | {"c": 1}, {"value": WORLD, "where": {"b": "in"}}, False),
         ("contains", "a.*.b", None, {"a": [{"b": ["read", "all"]}]}, {"value": "all"}, True),
         ("matches", "a", None, {"a": "*.apps"}, {"value": r"^\*"}, True),
         ("matches", "a", {"a": "*.apps"}, {"a": "*.shop"}, {"value": r"^\*"}, False),

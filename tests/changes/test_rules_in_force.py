@@ -92,7 +92,7 @@ def test_what_was_approved_before_is_not_merged_while_the_rules_are_not(office):
 def test_an_unapproved_member_of_the_platform_team_mends_nothing(office):
     office.commit_by_hand({"teams/platform.yml": b"title: Platform\nmembers: [sam, rita]\n"})
     take_over = office.proposed({"teams/platform.yml": "title: Platform\nmembers: [sam]\n"}, by=office.rita)
-    with pytest.raises(Refused, match="it needs One of the platform team"):
+    with pytest.raises(Refused, match="It needs: One of the platform team"):
         workflow.approve(take_over, office.sam, "yes", digests(take_over))
     assert rights_of(office.pia).is_platform
     office.declared({"teams/platform.yml": FILES["teams/platform.yml"]})

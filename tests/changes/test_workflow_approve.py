@@ -28,7 +28,7 @@ def test_the_requester_cannot_approve(office):
 
 def test_a_stranger_cannot_approve_and_is_told_who_can(office):
     request = office.proposed()
-    with pytest.raises(Refused, match=r"You cannot approve .*refunds.yml: it needs One of the owners of shelf-test"):
+    with pytest.raises(Refused, match=r"You cannot approve .*refunds.yml. It needs: One of the owners of shelf-test"):
         workflow.approve(request, office.sam, "yes", digests(request))
 
 

@@ -33,6 +33,7 @@ KIND_KEYS = {
     "spec",
     "secrets",
     "immutable",
+    "grows",
     "exclusive",
     "risky",
     "example",
@@ -109,7 +110,7 @@ def walk(schema, place=""):
 @every_kind
 def test_a_kinds_file_is_complete_and_its_schema_valid(kind):
     assert {*kind.file} <= KIND_KEYS
-    assert {*KIND_KEYS} - {*kind.file} <= {"icon", "exclusive"}
+    assert {*KIND_KEYS} - {*kind.file} <= {"icon", "grows", "exclusive"}
     jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **kind.schema})
     assert kind.schema["additionalProperties"] is False
     assert set(kind.identity) <= {*kind.schema["properties"]}

@@ -15,7 +15,9 @@ POOL = {"servers": [{"address": "10.0.0.1", "port": 80}], "timeout": 60}
 ROUTE = {**POOL, "host": "a.example.com", "health_check": {"enabled": True, "path": "/health"}}
 
 EXPOSED = "also from outside if"
-WORLD = "The rule holds for the whole internet"
+WORLD, SHUT = "The rule lets the whole internet in", "The rule shuts the whole internet out"
+OPEN = {**RULE, "sources": ["0.0.0.0/0"]}
+CLOSED = {**OPEN, "action": "reject"}
 PORTS, EVERY_PORT = "The rule holds for ports for which it did not", "The rule holds for every port of its protocol."
 READ_ON_THE_WAY = "Without https, what clients send can be read on the way."
 EVERY_MINUTE = "The command is started every minute of these hours."
@@ -39,6 +41,8 @@ def without(spec, *fields):
         ("nftables-FirewallRule", None, RULE, []),
         ("nftables-FirewallRule", None, {**RULE, "sources": ["0.0.0.0/1", "128.0.0.0/1"]}, [f"{WORLD} (IPv4)"]),
         ("nftables-FirewallRule", None, {**RULE, "sources": ["::0/0"]}, [f"{WORLD} (IPv6)"]),
+        ("nftables-FirewallRule", None, CLOSED, [f"{SHUT} (IPv4)"]),
+        ("nftables-FirewallRule", CLOSED, OPEN, [f"{WORLD} (IPv4)", "Connections that passed may be refused"]),
         ("nftables-FirewallRule", None, without(RULE, "ports"), [EVERY_PORT]),
         ("nftables-FirewallRule", RULE, without(RULE, "ports"), [PORTS, EVERY_PORT]),
         ("nftables-FirewallRule", RULE, {**RULE, "ports": ["1-65535"]}, [PORTS]),

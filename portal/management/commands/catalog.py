@@ -21,7 +21,7 @@ class Command(BaseCommand):
         commands = parser.add_subparsers(dest="command", required=True)
         new = commands.add_parser("new", help="a folder with one kind, which passes every check as it is")
         new.add_argument("name", metavar="TYPE/KIND", help="like shop/ShopShelf")
-        new.add_argument("--into", type=Path, required=True, help="the catalogue folder to make it in")
+        new.add_argument("--into", type=Path, help="the catalogue folder to make it in (default: your own one)")
         check = commands.add_parser("check", help="schemas, references, playbooks, plugins")
         check.add_argument("folders", nargs="*", type=Path, help="catalogue folders (default: those of the settings)")
 
@@ -31,10 +31,11 @@ class Command(BaseCommand):
         else:
             self.check_all([folder.resolve() for folder in options["folders"]])
 
-    def new(self, name: str, into: Path) -> None:
+    def new(self, name: str, into: Path | None) -> None:
         type_name, _, kind = name.partition("/")
-        into = into.resolve()
-        beside = [root for root in folders_of_settings() if root != into]
+        known = folders_of_settings()
+        into = (into or own_folder(known)).resolve()
+        beside = [root for root in known if root != into]
         try:
             made = authoring.new_type(SHARED / "skeleton", into, type_name, kind, beside)
         except authoring.Refused as refusal:
@@ -59,6 +60,12 @@ class Command(BaseCommand):
         if found:
             raise CommandError("\n".join(found))
         self.stdout.write(f"{len(types)} system type{'' if len(types) == 1 else 's'}, nothing wrong.")
+
+
+def own_folder(known: list[Path]) -> Path:
+    """Where a new type goes if nobody says where: the installation's own catalogue folder, or one that begins here."""
+    own = [root for root in known if root != SHARED.parent.resolve()]
+    return own[0] if len(own) == 1 else Path("catalogue")
 
 
 def folders_of_settings() -> list[Path]:
