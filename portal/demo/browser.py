@@ -102,6 +102,8 @@ class Person:
         if not self.page.select_one(f'form[action="{change}merge/"]'):
             raise CannotStart(f"It cannot be merged: {self.said()}")
         self.submit(f'form[action="{change}merge/"]')
+        if refused := self.page.select_one(".messages .notice-bad, .messages .notice-warn"):
+            raise CannotStart(f"It was not merged: {refused.get_text(' ', strip=True)}")
 
     def wait_until_applied(self, change: str) -> str:
         """The end state of its rollout; raises CannotStart when there is none in time."""

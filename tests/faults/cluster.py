@@ -256,6 +256,11 @@ class Cluster:
                 return False
         return True
 
+    def unmount(self):
+        """So that the directory can be deleted."""
+        for name in VOLUMES if self.limited else ():
+            subprocess.run(["umount", "--lazy", str(self._volume(name))], check=False, capture_output=True)
+
     def _volume(self, name):
         return self.home / "volumes" / name
 

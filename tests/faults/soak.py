@@ -58,6 +58,7 @@ class Seed:
         finally:
             self.cluster.stop()
             self.cluster.proxy.stop()
+            self.cluster.unmount()
 
     def prepare(self):
         self.cluster.start_servers()
@@ -286,6 +287,8 @@ def main():
     parser.add_argument("--keep", default="", help="a directory for the logs, histories and journals of all seeds")
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where it was started with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     sys.exit(run_all(options) if options.seed is None else run_seed(options))
 
 
