@@ -182,7 +182,7 @@ def growing_fields(change: Change) -> Iterator[Violation]:
 
 def chosen_from_connection(change: Change) -> Iterator[Violation]:
     """What a system's connection lists is all there is: the value itself, or a path below it."""
-    for item, document in change.documents():
+    for _, document in change.documents():
         kind = change.catalog.kinds.get(document.address.kind)
         system = change.head.systems.get(document.address.system)
         for pattern, mark in kind.schema.marked("x-choices") if kind and system else ():

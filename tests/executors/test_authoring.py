@@ -125,8 +125,9 @@ def test_a_part_that_is_missing_is_named(made):
     assert list(authoring.problems([made.parent])) == [f"{made / 'testbed.py'}: This file is missing."]
 
 
-def test_the_command_makes_a_folder_and_checks_it_with_ansible_lint(tmp_path):
-    call_command("catalog", "new", "shop/ShopShelf", "--into", str(tmp_path), stdout=io.StringIO())
+def test_the_command_makes_a_folder_and_checks_it_with_ansible_lint(tmp_path, settings):
+    settings.MERGEYARD_CATALOG = [SHARED.parent, str(tmp_path)]
+    call_command("catalog", "new", "shop/ShopShelf", stdout=io.StringIO())
     said = io.StringIO()
     call_command("catalog", "check", str(tmp_path), stdout=said)
     assert said.getvalue() == "1 system type, nothing wrong.\n"
@@ -134,3 +135,16 @@ def test_the_command_makes_a_folder_and_checks_it_with_ansible_lint(tmp_path):
     book.write_text(book.read_text().replace("ignore_errors: true\n", "ignore_errors: yes\n", 1))
     with pytest.raises(CommandError, match=r"apply\.yml.*truthy"):
         call_command("catalog", "check", str(tmp_path), stdout=said)
+
+
+def test_a_new_type_goes_into_the_own_folder_of_the_settings_or_into_one_that_begins_here(
+    tmp_path, settings, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    for own, there in (([], "catalogue"), (["own"], "own"), (["own", "other"], "catalogue")):
+        settings.MERGEYARD_CATALOG = [SHARED.parent, *(str(tmp_path / name) for name in own)]
+        (tmp_path / "other").mkdir(exist_ok=True)
+        type_name, kind = f"shop{len(own)}", f"ShopShelf{len(own)}"
+        call_command("catalog", "new", f"{type_name}/{kind}", stdout=io.StringIO())
+        assert (tmp_path / there / type_name / "system.yml").is_file()
