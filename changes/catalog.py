@@ -347,7 +347,9 @@ class _File:
                     self.bad(join(where, "where"), f"{other!r} is not a field of spec{did_you_mean(other, fields)}")
             if not message:
                 self.bad(where, "A risk needs a message.")
-            risks.append(Risk(on, field, risk.get("value"), message, risk.get("unlimited"), as_dict(others)))
+            risks.append(
+                Risk(on, field, risk.get("value"), message, risk.get("unlimited"), tuple(as_dict(others).items()))
+            )
         return tuple(risks)
 
     def example(self, kind: Kind) -> None:

@@ -36,7 +36,7 @@ class Risk:
     value: Json
     message: str
     unlimited: Json = None
-    where: Mapping[str, Json] = field(default_factory=dict)
+    where: tuple[tuple[str, Json], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

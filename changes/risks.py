@@ -78,7 +78,7 @@ def _comes(risk: Risk, before: Spec | None, after: Spec) -> bool:
 
 
 def _where(risk: Risk, spec: Spec) -> bool:
-    wanted = {field: one if isinstance(one, list) else [one] for field, one in risk.where.items()}
+    wanted = {field: one if isinstance(one, list) else [one] for field, one in risk.where}
     return all(_at(spec, field) in values for field, values in wanted.items())
 
 

@@ -19,7 +19,9 @@ IN = {"a": [WORLD], "b": "in"}
 def held(on, field, before, after, value=None, unlimited=None, where=()):
     """Whether it holds for a change of a spec; None: there is none."""
     specs = [{} if spec is None else {"spec": spec} for spec in (before, after)]
-    return holds(Risk(on, field, value, "Look out.", unlimited, dict(where)), compare(*specs), before, after)
+    return holds(
+        Risk(on, field, value, "Look out.", unlimited, tuple(dict(where).items())), compare(*specs), before, after
+    )
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,17 @@ def test_a_kind_is_explained(rita):
     ):
         assert text in page
     assert "Only with some values of other fields." in page
+    assert "<code>partitions</code> can only get larger later. Kafka can add partitions" in page
+
+
+def test_a_kind_says_when_a_change_of_it_is_a_risk(rita):
+    rule, route = (
+        rita.client.get(f"/catalogue/{kind}/").content.decode() for kind in ("FirewallRule", "BalancerRoute")
+    )
+    assert "When <code>host</code> is also in another team's document: " in route
+    gains = 'When <code>sources</code> gains <code class="value">0.0.0.0/0</code> and <code>action</code> is '
+    assert f'{gains}<code class="value">accept</code>: The rule lets the whole internet in' in rule
+    assert f'{gains}<code class="value">[&quot;drop&quot;, &quot;reject&quot;]</code>: The rule shuts' in rule
 
 
 def test_a_kind_that_no_system_offers_cannot_be_asked_for(rita):
