@@ -203,6 +203,7 @@ class MergeIntent(models.Model):
     commit = models.CharField(max_length=40, unique=True)
     state = models.CharField(max_length=10, choices=IntentState.choices, default=IntentState.OPEN)
     # What was asked for and who gave it: {barred: [user], asked: [{path, sentence, teams, count, given: [user]}]}.
-    approvals = models.JSONField(null=True, blank=True)  # empty: nobody was asked
+    # Empty: nobody was asked. Whoever set this up vouched for the commit, or its merge is older than this field.
+    approvals = models.JSONField(null=True, blank=True)
     by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     at = models.DateTimeField(default=timezone.now)

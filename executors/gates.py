@@ -1,8 +1,8 @@
 """Owns whether what a merge was approved by still holds when its work is about to run.
 
-The merge wrote down what was asked for and whose yes counted. Each of them must still be of such a team, as main has it
-now, and able to sign in. Somebody who has a say and tries the work again says yes by that. It must not know Ansible or
-the queue.
+The merge wrote down what was asked for and whose yes counted, before main moved. Each of them must still be of such a
+team, as main has it now, and able to sign in. Somebody who has a say and tries the work again says yes by that. A merge
+that nobody wrote down, and a document that nobody was asked about, are refused. It must not know Ansible or the queue.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,11 @@ from changes.models import MergeIntent, Transition, User
 from changes.states import IntentState
 from executors.models import WorkItem
 from executors.states import ITEM_RETRYABLE, Cause, ItemState
+
+NO_MERGE = (
+    "No merge of ours is on record for commit {sha}, so nothing says who approved this. Propose the change again."
+)
+NOT_ASKED = "Nobody was asked about this document when it was merged, so nobody approved it. Propose the change again."
 
 Members = Callable[[str], frozenset[str]]  # of a team, by its name
 
@@ -33,15 +38,20 @@ class Gates:
 
 def look(item: WorkItem, members: Members) -> Gates:
     """Only a merge is approved; what else runs at a commit was wanted by somebody with the right to it."""
-    intent = MergeIntent.objects.filter(commit=item.rollout.commit.sha, state=IntentState.DONE).first()
-    if item.rollout.cause != Cause.MERGE or intent is None or not intent.approvals:
+    if item.rollout.cause != Cause.MERGE:
         return Gates({}, frozenset())
-    said = intent.approvals
+    sha = item.rollout.commit.sha
     paths = set(item.resources.values_list("path", flat=True))
+    intent = MergeIntent.objects.filter(commit=sha).exclude(state=IntentState.DROPPED).first()
+    if intent is None:
+        return Gates(dict.fromkeys(paths, NO_MERGE.format(sha=sha[:10])), frozenset())
+    said = intent.approvals
+    if said is None:
+        return Gates({}, frozenset())
     asked = [each for each in said["asked"] if each["path"] in paths]
     again = _who_tried_again(item) - set(said["barred"])
     able = _able({name for each in asked for name in each["given"]} | again)
-    refused: dict[str, str] = {}
+    refused = dict.fromkeys(paths - {each["path"] for each in asked}, NOT_ASKED)
     relied_on: set[str] = set()
     for each in asked:
         having = able & frozenset[str]().union(*map(members, each["teams"]))

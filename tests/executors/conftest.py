@@ -90,12 +90,18 @@ class Yard:
         self.repository.swap_ref("refs/heads/main", sha, before)
         return sha
 
-    def merge(self, changes, when=None):
-        """An approved one, of a change request by rita."""
+    def merge(self, changes, when=None, by=("olga",)):
+        """A change request by rita, approved by these for the owners of the shelves, with the product's record."""
         request = ChangeRequest.objects.create(requester=self.user("rita"), title="Boxes")
+        for name in by:
+            self.user(name)
+        asked = {"sentence": "One of the owners of shelf-a (shelves)", "teams": ["shelves"], "count": 1}
+        said = {"barred": ["rita"], "asked": [{**asked, "path": path, "given": [*by]} for path in changes]}
         before = self.repository.head()
         sha = self.commit(changes, when)
-        MergeIntent.objects.create(change_request=request, base=before, head=sha, commit=sha, state=IntentState.DONE)
+        MergeIntent.objects.create(
+            change_request=request, base=before, head=sha, commit=sha, state=IntentState.DONE, approvals=said
+        )
         return sha
 
     def work(self):

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from changes.forges.builtin import merge_lock
 from changes.models import MergeIntent, User
+from changes.states import IntentState
 from executors import runs
 from executors.actions import retry
 from executors.discovery import discover, reapply
@@ -81,27 +83,13 @@ def test_a_result_carries_the_digest_of_what_the_play_was_given(yard):
     assert WorkItem.objects.filter(state="succeeded").count() == 2
 
 
-def approved(yard, changes, by=("olga",)):
-    """A merge with the record that the product writes: rita's request, approved for the owners of shelf-a."""
-    sha = yard.merge(changes)
-    asked = [
-        {"path": path, "sentence": "One of the owners of shelf-a (shelves)", "teams": ["shelves"], "count": 1}
-        for path in changes
-    ]
-    for name in ("olga", "rita", "oscar"):
-        yard.user(name)
-    said = {"barred": ["rita"], "asked": [{**each, "given": list(by)} for each in asked]}
-    MergeIntent.objects.filter(commit=sha).update(approvals=said)
-    return sha
-
-
 def shelves(*members):
     return {"teams/shelves.yml": f"title: Shelves\nmembers: [{', '.join(members)}]\n"}
 
 
 @pytest.mark.threat("approval.left-before-run")
 def test_who_left_the_team_after_the_merge_no_longer_counts_and_a_colleague_who_retries_does(yard):
-    approved(yard, {box("orders"): document("Box")})
+    yard.merge({box("orders"): document("Box")})
     yard.merge(shelves("oscar"))
     discover()
     yard.work()
@@ -121,7 +109,7 @@ def test_who_left_the_team_after_the_merge_no_longer_counts_and_a_colleague_who_
 
 @pytest.mark.threat("approval.left-before-run")
 def test_an_account_that_was_closed_after_the_merge_no_longer_counts(yard):
-    approved(yard, {box("orders"): document("Box")})
+    yard.merge({box("orders"): document("Box")})
     User.objects.filter(username="olga").update(is_active=False)
     yard.work()
     assert "approved by olga, who no longer may" in yard.items()[0].reason
@@ -130,7 +118,7 @@ def test_an_account_that_was_closed_after_the_merge_no_longer_counts(yard):
 @pytest.mark.threat("approval.left-before-run")
 @pytest.mark.parametrize("how", ["team", "account"])
 def test_who_is_shut_out_between_preparation_and_start_stops_the_run(yard, between, how):
-    approved(yard, {box("orders"): document("Box")})
+    yard.merge({box("orders"): document("Box")})
 
     def shut_out():
         User.objects.filter(username="olga").update(is_active=False)
@@ -144,7 +132,7 @@ def test_who_is_shut_out_between_preparation_and_start_stops_the_run(yard, betwe
 
 
 def test_one_of_two_who_left_is_enough_to_stop_and_others_of_the_item_go_on(yard):
-    sha = approved(yard, {box("orders"): document("Box"), box("refunds"): document("Box")}, by=("olga", "oscar"))
+    sha = yard.merge({box("orders"): document("Box"), box("refunds"): document("Box")}, by=("olga", "oscar"))
     intent = MergeIntent.objects.get(commit=sha)
     intent.approvals["asked"][0]["count"] = 2
     intent.save()
@@ -156,9 +144,45 @@ def test_one_of_two_who_left_is_enough_to_stop_and_others_of_the_item_go_on(yard
     )
 
 
+@pytest.mark.threat("approval.left-before-run")
+def test_a_merge_that_is_not_closed_yet_is_looked_at_too(yard):
+    sha = yard.merge({box("orders"): document("Box")})
+    MergeIntent.objects.filter(commit=sha).update(state=IntentState.OPEN)
+    User.objects.filter(username="olga").update(is_active=False)
+    with merge_lock(yard.repository):  # whoever merges has come no further than to move main
+        yard.work()
+    assert MergeIntent.objects.get(commit=sha).state == IntentState.OPEN
+    [item] = yard.items()
+    assert (item.state, "approved by olga, who no longer may" in item.reason) == ("failed", True)
+    assert yard.stored("orders") is None
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"state": IntentState.DROPPED}, "No merge of ours"),
+        ({"approvals": {"barred": [], "asked": []}}, "Nobody was asked"),
+    ],
+)
+def test_work_of_a_merge_of_which_nothing_says_who_approved_it_is_refused(yard, record, why):
+    sha = yard.merge({box("orders"): document("Box")})
+    discover()
+    MergeIntent.objects.filter(commit=sha).update(**record)
+    yard.work()
+    [item] = yard.items()
+    assert (item.state, item.reason[: len(why)], yard.stored("orders")) == ("failed", why, None)
+
+
+def test_what_somebody_vouched_for_when_this_was_set_up_runs(yard):
+    sha = yard.commit({box("orders"): document("Box")})
+    MergeIntent.objects.create(base=yard.first, head=sha, commit=sha, state=IntentState.DONE)  # as `init` does
+    yard.work()
+    assert yard.stored("orders") is not None
+
+
 @pytest.mark.threat("git.commit-on-main")
 def test_a_team_that_an_unapproved_commit_changed_stops_what_its_people_approved(yard):
-    approved(yard, {box("orders"): document("Box")})
+    yard.merge({box("orders"): document("Box")})
     yard.commit(shelves("olga", "mallory"))
     discover()
     yard.work()
@@ -167,7 +191,7 @@ def test_a_team_that_an_unapproved_commit_changed_stops_what_its_people_approved
 
 
 def test_what_is_applied_again_at_a_commit_needs_no_approval_of_that_commit(yard):
-    approved(yard, {box("orders"): document("Box")})
+    yard.merge({box("orders"): document("Box")})
     yard.work()
     yard.merge(shelves("oscar"))
     discover()
