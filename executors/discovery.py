@@ -67,7 +67,9 @@ def discover() -> bool:
     except RepositoryError as error:
         raise HistoryRewritten(
             f"The main branch of {repository.path} was rewritten: {cursor.sha[:10]}, the last commit that was "
-            f"discovered, is no longer on it. Nothing is discovered until the branch contains it again."
+            "discovered, is no longer on it. Nothing is discovered until the branch contains it again. To put it back: "
+            f"git --git-dir={repository.path} update-ref {MAIN_REF} {cursor.sha} {head}. If the repository does not "
+            "have that commit any more, restore a backup."
         ) from error
     before = cursor.sha
     found = False

@@ -102,7 +102,7 @@ def repository() -> Check:
     if cursor is None:
         return Check(name, State.WARNING, "Nothing of it is known yet.", "Run manage.py init.")
     if cursor.alarm:
-        return Check(name, State.BAD, cursor.alarm)
+        return Check(name, State.BAD, cursor.alarm, "See what stops discovery on the operations page of the docs.")
     if cursor.sha != main:
         return Check(name, State.OK, f"Main is at {main[:10]}; the controller is on its way there.")
     return Check(name, State.OK, f"Main is at {main[:10]}, and all of it is known.")

@@ -13,7 +13,7 @@ from changes.catalog import catalog
 from changes.declarations import System, Team, parse_system, parse_team
 from changes.documents import Document, InvalidFile, SecretRef, parse_document
 from changes.kinds import SystemType
-from changes.repository import RepositoryError, state
+from changes.repository import NotContent, RepositoryError, state
 from changes.secret_refs import is_under
 from executors import gates, results, secrets
 from executors.inventory import Assigned, Handover, hand_over, reserved_key
@@ -143,8 +143,8 @@ def _system(item: WorkItem, main: Main) -> System:
 def _approved(path: str, commit: str) -> bytes | None:
     """A file as it is at a commit, unless the last commit that changed it was never approved."""
     repository = state()
-    data = repository.read(commit, path)
-    if data is not None and Commit.objects.filter(quarantined=True).exists():
+    blob = repository.blob_at(commit, path)
+    if blob is not None and Commit.objects.filter(quarantined=True).exists():
         last = repository.commits_touching(path, limit=HISTORY, until=commit)
         shas = [info.sha for info in last]
         if Commit.objects.filter(sha__in=shas, quarantined=True).exists():
@@ -152,7 +152,10 @@ def _approved(path: str, commit: str) -> bytes | None:
                 f"{path} was changed by commit {shas[0][:10]} without an approved change request; "
                 "propose that change again, or one that takes it back."
             )
-    return data
+    try:
+        return repository.read_blob(blob) if blob is not None else None
+    except NotContent as what:
+        raise CannotPrepare(f"{path} cannot be read: {what}") from what
 
 
 def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolver, main: Main) -> Assigned:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import InterfaceError, OperationalError, models, transaction
 from django.db.models import Q
 
 from changes.crash_points import crash_point
@@ -26,6 +26,9 @@ from executors.states import RUN_OPEN, ItemState
 log = logging.getLogger(__name__)
 
 LOST = "Its worker was not heard of for {seconds} seconds."
+STUCK = "New commits of main cannot be read, so no merge becomes work: {why}. The controller's log says where."
+BROKEN = 3  # passes in a row that are no accident
+_broken = 0
 _said: set[str] = set()
 
 
@@ -58,15 +61,30 @@ def finish() -> bool:
 
 
 def discover_commits() -> bool:
-    """Record new commits of main. A rewritten history stops discovery and is kept as an alarm for the pages."""
+    """Record new commits of main. What stops discovery is kept as an alarm for the pages: a rewritten history at once,
+    anything else if it happens again and again.
+    """
+    global _broken
     try:
         found = discover()
     except HistoryRewritten as error:
-        if Cursor.objects.exclude(alarm=str(error)).update(alarm=str(error)):
-            log.error("%s", error)
+        _alarm(str(error))
         return False
+    except (OperationalError, InterfaceError):
+        raise  # the pages tell of a database that is away
+    except Exception as error:
+        _broken += 1
+        if _broken >= BROKEN:
+            _alarm(STUCK.format(why=str(error) or type(error).__name__))
+        raise
+    _broken = 0
     Cursor.objects.exclude(alarm="").update(alarm="")
     return found
+
+
+def _alarm(sentence: str) -> None:
+    if Cursor.objects.exclude(alarm=sentence).update(alarm=sentence):
+        log.error("%s", sentence)
 
 
 def take_over() -> bool:

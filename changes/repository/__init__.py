@@ -13,11 +13,12 @@ from changes.repository.objects import (
     CommitInfo,
     Conflict,
     Hunk,
+    NotContent,
     Person,
     RefMoved,
     Repository,
-    RepositoryError,
 )
+from changes.repository.trees import RepositoryError
 
 main_ref = MAIN_REF
 
@@ -28,6 +29,7 @@ __all__ = [
     "Conflict",
     "Hunk",
     "MirroredRepository",
+    "NotContent",
     "Person",
     "RefMoved",
     "Repository",

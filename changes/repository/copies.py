@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from changes.repository.git_environment import GIT_TIMEOUT_SECONDS, GitFailed, environment, run_git
-from changes.repository.objects import Repository, RepositoryError
+from changes.repository.objects import Repository
+from changes.repository.trees import RepositoryError
 
 COPY_SECONDS = 12 * GIT_TIMEOUT_SECONDS
 

@@ -15,7 +15,8 @@ import git
 import pygit2
 
 from changes.repository.git_environment import environment
-from changes.repository.objects import MAIN_REF, Repository, RepositoryError
+from changes.repository.objects import MAIN_REF, Repository
+from changes.repository.trees import RepositoryError
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds without another try after a fetch that failed, doubled each time
 FETCHED = "mergeyard-fetched"  # its time is that of the last good fetch

@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pygit2
-from pygit2.enums import ConfigLevel, DiffOption, FileMode, SortMode
+from pygit2.enums import ConfigLevel, DiffOption, ObjectType, SortMode
 
+from changes.repository import trees
 from changes.repository.git_environment import GitFailed, run_git
+from changes.repository.policy import MAX_FILE_BYTES
+from changes.repository.trees import Change, RepositoryError
 
 MAIN_REF = "refs/heads/main"
 HEADS = "refs/heads/"
 ZERO = "0" * 40
-MAX_DEPTH = 16
 
 # No configuration of this machine takes part (the same rule as for git processes).
 for _level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL, ConfigLevel.PROGRAMDATA):
@@ -26,15 +28,17 @@ for _level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL, ConfigLe
 # The path is a setting, and workers only read what belongs to the web process's user; a git process asks no more.
 pygit2.settings.owner_validation = False
 
-Change = tuple[str | None, str | None]
-
-
-class RepositoryError(Exception):
-    """The repository cannot be used as asked; the text says what we were doing and why it failed."""
-
 
 class RefMoved(Exception):
     """Somebody moved the ref between our look and our write; nothing was changed."""
+
+
+class NotContent(RepositoryError):
+    """What stands at a path is nothing that is read: no regular file, or too large; `id` and the text say which."""
+
+    def __init__(self, id: str, message: str) -> None:
+        super().__init__(message)
+        self.id = id
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +136,30 @@ class Repository:
     def has(self, sha: str) -> bool:
         return pygit2.Oid(hex=sha) in self._git
 
-    def read_blob(self, blob: str) -> bytes:
-        found = self._git.get(pygit2.Oid(hex=blob))
-        if not isinstance(found, pygit2.Blob):
+    def read_blob(self, blob: str, *, limit: int | None = MAX_FILE_BYTES) -> bytes:
+        """A file's content; its size is looked at first. Raises NotContent."""
+        if what := trees.is_no_file(blob):
+            raise NotContent("path.unknown", f"Here is {what}; only regular files are read.")
+        oid = pygit2.Oid(hex=blob)
+        if oid not in self._git:
             raise RepositoryError(f"reading blob {blob}: the repository {self.path} has no such file content")
-        return found.data
+        sort, size = self._git.odb.read_header(oid)
+        if sort != ObjectType.BLOB:
+            raise RepositoryError(f"reading blob {blob}: in the repository {self.path} it is no file content")
+        if limit is not None and size > limit:
+            raise NotContent("yaml.size", f"The file has {size:,} bytes, and {limit:,} are allowed: split it.")
+        return self._git.odb.read(oid)[1]
+
+    def text(self, blob: str | None) -> str:
+        """A file's content for a page or a draft; empty if there is none, or none that is read."""
+        try:
+            return self.read_blob(blob).decode("utf-8", "replace") if blob else ""
+        except NotContent:
+            return ""
 
     def blob_at(self, commit: str | None, path: str) -> str | None:
         """The id of the file at `path` in a commit."""
-        entry = self._entry(self._tree_id(commit), path.split("/"))
-        return str(entry[0]) if entry is not None and not entry[1] else None
+        return trees.blob_at(self._git, self._tree_id(commit), path)
 
     def read(self, commit: str | None, path: str) -> bytes | None:
         blob = self.blob_at(commit, path)
@@ -165,10 +183,11 @@ class Repository:
         return {path: new for path, (_, new) in self.diff(None, commit).items() if new is not None}
 
     def diff(self, base: str | None, head: str | None) -> dict[str, Change]:
-        """Paths that differ between two commits or trees, with (old blob, new blob). Descends only where ids differ."""
-        found: dict[str, Change] = {}
-        self._compare(self._tree_id(base), self._tree_id(head), "", found)
-        return dict(sorted(found.items()))
+        """Paths that differ between two commits or trees, with (old blob, new blob).
+
+        What is no regular file is there too, with an id that `read_blob` refuses.
+        """
+        return trees.compare(self._git, self._tree_id(base), self._tree_id(head))
 
     def text_diff(self, old: str | None, new: str | None) -> tuple[Hunk, ...]:
         """The hunks between two blobs, as text; bytes that are not UTF-8 are shown as replacement characters."""
@@ -265,7 +284,7 @@ class Repository:
         moment = int(when.timestamp())
         try:
             blobs = {path: self._blob_id(content) for path, content in changes.items()}
-            tree = self._write_tree(self._tree_id(base_tree_of), _nested(blobs))
+            tree = trees.write(self._git, self._tree_id(base_tree_of), blobs)
             oid = self._git.create_commit(
                 None,
                 _signature(author, moment),
@@ -314,77 +333,6 @@ class Repository:
         if isinstance(found, pygit2.Tree):
             return found.id
         raise RepositoryError(f"reading {revision}: the repository {self.path} has no such commit")
-
-    def _entries(self, tree: pygit2.Oid | None) -> dict[str, tuple[pygit2.Oid, bool]]:
-        if tree is None:
-            return {}
-        found = self._git[tree]
-        if not isinstance(found, pygit2.Tree):
-            return {}
-        return {entry.name or "": (entry.id, entry.filemode == FileMode.TREE) for entry in found}
-
-    def _entry(self, tree: pygit2.Oid | None, parts: list[str]) -> tuple[pygit2.Oid, bool] | None:
-        for position, name in enumerate(parts):
-            found = self._git[tree] if tree is not None else None
-            if not isinstance(found, pygit2.Tree) or name not in found:
-                return None
-            entry = found[name]
-            if position == len(parts) - 1:
-                return entry.id, entry.filemode == FileMode.TREE
-            tree = entry.id if entry.filemode == FileMode.TREE else None
-        return None
-
-    def _compare(self, old: pygit2.Oid | None, new: pygit2.Oid | None, prefix: str, found: dict[str, Change]) -> None:
-        if old == new:
-            return
-        if prefix.count("/") > MAX_DEPTH:
-            raise RepositoryError(f"comparing trees: {prefix} is nested deeper than {MAX_DEPTH} folders")
-        before, after = self._entries(old), self._entries(new)
-        for name in before.keys() | after.keys():
-            was, now = before.get(name), after.get(name)
-            if was == now:
-                continue
-            was_tree = was[0] if was and was[1] else None
-            now_tree = now[0] if now and now[1] else None
-            if was_tree is not None or now_tree is not None:
-                self._compare(was_tree, now_tree, f"{prefix}{name}/", found)
-            was_blob = str(was[0]) if was and not was[1] else None
-            now_blob = str(now[0]) if now and not now[1] else None
-            if was_blob != now_blob:
-                found[prefix + name] = (was_blob, now_blob)
-
-    def _write_tree(self, base: pygit2.Oid | None, changes: "_Nested") -> pygit2.Oid | None:
-        """The id of the base tree with the nested changes applied; None when nothing is left in it."""
-        builder = self._git.TreeBuilder(base) if base is not None else self._git.TreeBuilder()
-        for name, change in changes.items():
-            if isinstance(change, dict):
-                entry = builder.get(name)
-                inside = entry.id if entry is not None and entry.filemode == FileMode.TREE else None
-                written, mode = self._write_tree(inside, change), FileMode.TREE
-            else:
-                written, mode = change, FileMode.BLOB
-            if written is not None:
-                builder.insert(name, written, mode)
-            elif builder.get(name) is not None:
-                builder.remove(name)
-        return builder.write() if len(builder) else None
-
-
-_Nested = dict[str, "_Nested | pygit2.Oid | None"]
-
-
-def _nested(blobs: Mapping[str, pygit2.Oid | None]) -> _Nested:
-    root: _Nested = {}
-    for path, blob in blobs.items():
-        *folders, name = path.split("/")
-        level = root
-        for folder in folders:
-            inside = level.setdefault(folder, {})
-            if not isinstance(inside, dict):
-                raise RepositoryError(f"writing {path}: {folder} is a file and a folder at once")
-            level = inside
-        level[name] = blob
-    return root
 
 
 def _person(signature: pygit2.Signature) -> Person:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from changes.repository.mirror import Mirror
-from changes.repository.objects import Repository, RepositoryError
+from changes.repository.objects import Repository
+from changes.repository.trees import RepositoryError, is_no_file
 
 SOURCE = re.compile(r"git\+(?P<url>(?:https|ssh|file)://[^@#\s]+)@(?P<commit>[0-9a-f]{40})(?:#(?P<folder>[\w./-]+))?")
 EVERY_BRANCH_AND_TAG = "+refs/*:refs/*"
@@ -55,13 +56,15 @@ def folder_of(source: str | Path, home: Path) -> Folder:
 
 
 def _lay_out(repository: Repository, commit: str, place: Path) -> None:
-    """Every file of a commit below `place`, which is there whole or not at all."""
+    """Every regular file of a commit below `place`, which is there whole or not at all."""
     draft = place.with_name(f".{place.name}.{secrets.token_hex(6)}")
     try:
         for path, blob in repository.files(commit).items():
+            if is_no_file(blob):
+                continue
             file = draft / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(repository.read_blob(blob))
+            file.write_bytes(repository.read_blob(blob, limit=None))
         os.rename(draft, place)
     except OSError as error:
         if not place.exists():  # else another process was first

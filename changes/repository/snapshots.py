@@ -8,9 +8,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from changes.documents import Problem
 from changes.kinds import Catalog
-from changes.repository.objects import Repository
-from changes.snapshot import Snapshot
+from changes.repository.objects import NotContent, Repository
+from changes.snapshot import ParsedFile, Snapshot
 
 KEPT = 8
 
@@ -52,11 +53,16 @@ def changed(
     if not changes:
         return base
     files: dict[str, tuple[str, bytes] | None] = {}
+    refused: dict[tuple[str, str], ParsedFile] = {}
     for path, content in changes.items():
         if content is None:
             files[path] = None
         elif isinstance(content, bytes):
             files[path] = (repository.hash_blob(content), content)
         else:
-            files[path] = (content, repository.read_blob(content))
-    return base.with_changes(files, catalog)
+            try:
+                files[path] = (content, repository.read_blob(content))
+            except NotContent as what:
+                files[path] = (content, b"")
+                refused[path, content] = (None, (Problem(what.id, str(what), path),))
+    return base.with_changes(files, catalog, parsed=refused)

@@ -112,7 +112,7 @@ def _carry_into_revision(repository: Repository, request: ChangeRequest, head: s
         edit = edits.get(path)
         if edit is not None and (None if edit.deletes else edit.text.encode()) != before:
             continue
-        text = repository.read_blob(new).decode("utf-8", "replace") if new else ""
+        text = repository.text(new)
         Edit.objects.update_or_create(
             change_request=request,
             path=path,

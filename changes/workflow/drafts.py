@@ -122,7 +122,7 @@ def revise(change_request: ChangeRequest, user: User) -> None:
         Edit(
             change_request=change_request,
             path=path,
-            text=_text(repository, new),
+            text=repository.text(new),
             deletes=new is None,
             base_blob=old or "",
             position=position,
@@ -261,7 +261,3 @@ def _forget(edits: list[Edit]) -> None:
     """Edits that were committed; one that was saved again meanwhile stays."""
     for edit in edits:
         Edit.objects.filter(pk=edit.pk, updated_at=edit.updated_at).delete()
-
-
-def _text(repository: Repository, blob: str | None) -> str:
-    return repository.read_blob(blob).decode("utf-8", "replace") if blob else ""

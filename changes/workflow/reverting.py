@@ -44,6 +44,6 @@ def _undone(repository: Repository, merge_commit: str, main: str) -> tuple[list[
             continue
         if now != new:
             changed_since.append(path)
-        text = repository.read_blob(old).decode("utf-8", "replace") if old else ""
+        text = repository.text(old)
         edits.append(Edit(path=path, text=text, deletes=old is None, base_blob=now or ""))
     return edits, changed_since

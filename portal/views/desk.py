@@ -325,5 +325,4 @@ def lower_first(text: str) -> str:
 
 def main_text(path: str) -> str:
     """The file's text on main; empty when it is not there."""
-    blob = main_snapshot().files.get(path)
-    return state().read_blob(blob).decode(errors="replace") if blob else ""
+    return state().text(main_snapshot().files.get(path))

@@ -100,8 +100,7 @@ def _standing(path: str) -> Resource | None:
 
 
 def _text(rules: Snapshot, path: str) -> str:
-    blob = rules.files.get(path)
-    return state().read_blob(blob).decode("utf-8", "replace") if blob else ""
+    return state().text(rules.files.get(path))
 
 
 def _identity(document: Document | None) -> str:

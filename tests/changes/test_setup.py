@@ -1,6 +1,7 @@
 """`manage.py init` and what it refuses."""
 
 import io
+import subprocess
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -48,6 +49,15 @@ def test_a_repository_with_documents_asks_what_they_are(existing):
         init()
     init("--all")
     assert Cursor.objects.get().sha == existing.main()
+
+
+def test_a_repository_with_a_submodule_is_not_taken_over(existing):
+    tree = ["git", f"--git-dir={existing.path}", "fast-import", "--quiet"]
+    head = existing.main()
+    order = f"commit refs/heads/main\ncommitter M <m@x> 0 +0000\ndata 0\nfrom {head}\nM 160000 {head} {ORDERS}\n"
+    subprocess.run(tree, input=order.encode(), check=True)
+    with pytest.raises(CommandError, match=f"{ORDERS}: Here is a submodule"):
+        init("--all")
 
 
 def test_commits_after_the_one_that_is_applied_are_vouched_for(existing, office):

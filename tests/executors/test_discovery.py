@@ -1,12 +1,17 @@
 """Every commit of main once, in order; only what was approved runs."""
 
 import json
+import re
+import subprocess
 import threading
 from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
 
+from changes.catalog import catalog
+from changes.repository.snapshots import snapshot
+from executors import health
 from executors.claim import claim
 from executors.discovery import HistoryRewritten, discover, initialise
 from executors.models import Commit, Cursor, ItemResource, Resource, Rollout, WorkItem
@@ -194,11 +199,85 @@ def test_a_rewritten_history_stops_discovery_with_an_alarm_and_drops_nothing(yar
     with pytest.raises(HistoryRewritten):
         discover()
     assert not discover_commits()
-    assert "was rewritten" in Cursor.objects.get().alarm
+    alarm = Cursor.objects.get().alarm
+    assert "was rewritten" in alarm
+    assert "If the repository does not have that commit any more, restore a backup." in alarm
     assert WorkItem.objects.count() == items
-    yard.repository.swap_ref("refs/heads/main", before, rewritten)
+    subprocess.run(re.search(r"git --git-dir=\S+ update-ref [^.]+(?=\. If)", alarm)[0].split(), check=True)
+    assert yard.repository.head() == before
     discover_commits()
     assert Cursor.objects.get().alarm == ""
+
+
+def put_on_main(yard, *entries):
+    """A commit that no client of ours would make: (mode, path, content or id) each. A message in Latin-1 with NUL."""
+    head = yard.repository.head()
+    lines = [b"commit refs/heads/main", b"committer M <m@office.example> 0 +0000", b"encoding latin-1"]
+    lines += [b"data 6", b"caf\xe9\0\n", b"from " + head.encode()]
+    for mode, path, content in entries:
+        inline = isinstance(content, bytes)
+        lines += [b"M %s %s %s" % (mode, b"inline" if inline else content.encode(), path)]
+        lines += [b"data %d" % len(content), content] if inline else []
+    command = ["git", f"--git-dir={yard.repository.path}", "fast-import", "--quiet"]
+    subprocess.run(command, input=b"\n".join([*lines, b""]), check=True)
+    return yard.repository.head()
+
+
+@pytest.mark.threat("git.symlink", "git.submodule", "git.deep-path", "git.large-blob", "git.commit-on-main")
+def test_a_commit_of_things_that_are_no_files_is_quarantined_and_the_next_merge_runs(yard):
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    deep = "/".join(["resources", *("x" * 20), "deep.yml"])
+    refused = {
+        box("orders"): "Here is a symbolic link; only regular files are read.",
+        box("module"): "Here is a submodule; only regular files are read.",
+        deep.removesuffix(
+            "/x/x/x/x/deep.yml"
+        ): "Here is more than 16 folders in each other; only regular files are read.",
+        box("huge"): "The file has 3,000,000 bytes, and 1,000,000 are allowed: split it.",
+        "systems/shelf-b.yml": "Here is a symbolic link; only regular files are read.",
+    }
+    direct = put_on_main(
+        yard,
+        (b"120000", box("orders").encode(), document("Box", size=66).encode()),
+        (b"160000", box("module").encode(), yard.first),
+        (b"100644", deep.encode(), document("Box").encode()),
+        (b"100644", box("huge").encode(), b"#" * 3_000_000),
+        (b"120000", b"systems/shelf-b.yml", b"shelf-a.yml"),
+        (b"100644", b"resources/caf\xe9.yml", b"kind: Box"),
+    )
+    assert discover_commits()
+    assert Commit.objects.get(sha=direct).quarantined
+    problems = snapshot(yard.repository, direct, catalog()).problems
+    assert {path: problems[path][0].message for path in refused} == refused
+    assert yard.resource(box("orders")).sync == "unapproved"
+    assert (health.repository().state, Cursor.objects.get().alarm) == ("ok", "")
+
+    yard.roll_out({box("refunds"): document("Box"), box("more", "shelf-b"): document("Box")})
+    assert (yard.stored("orders")["size"], yard.stored("refunds") is None) == (1, False)
+    [other] = yard.items(system="shelf-b")
+    assert (other.state, "without an approved change request" in other.reason) == ("failed", True)
+    yard.roll_out({box("orders"): document("Box", size=2), box("huge"): None})
+    assert (yard.stored("orders")["size"], yard.resource(box("orders")).sync) == (2, "synced")
+
+
+def test_a_discovery_that_breaks_again_and_again_is_an_alarm(yard):
+    """Whatever it is: here the repository lost an object."""
+    assert not discover_commits()
+    yard.merge({box("orders"): document("Box")})
+    blob = yard.repository.blob_at(yard.repository.head(), box("orders"))
+    lost = yard.repository.path / "objects" / blob[:2] / blob[2:]
+    kept = lost.read_bytes()
+    lost.unlink()
+    for alarms in (False, False, True):
+        reconcile()
+        assert bool(Cursor.objects.get().alarm) == alarms
+    check = health.repository()
+    assert (check.state, blob in check.sentence) == ("bad", True)
+    assert "so no merge becomes work" in check.sentence
+    assert "operations page" in check.todo
+    lost.write_bytes(kept)
+    reconcile()
+    assert (Cursor.objects.get().alarm, yard.resource(box("orders")).sync) == ("", "pending")
 
 
 def test_the_whole_tree_is_work_when_it_is_not_applied_yet(yard):

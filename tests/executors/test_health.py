@@ -79,10 +79,9 @@ def test_a_queue_that_may_forget_is_a_warning(crew):
 
 def test_a_history_that_was_rewritten_is_an_alarm(crew):
     Cursor.objects.update(alarm="Main was rewritten; do this.")
-    assert (said("State repository").state, said("State repository").sentence) == (
-        State.BAD,
-        "Main was rewritten; do this.",
-    )
+    check = said("State repository")
+    assert (check.state, check.sentence) == (State.BAD, "Main was rewritten; do this.")
+    assert check.todo == "See what stops discovery on the operations page of the docs."
 
 
 def test_a_database_of_before_says_which_tables_it_lacks(crew):
