@@ -70,4 +70,4 @@ def text(value: str, style: str | None = None) -> str:
 
 
 def _is_literal(value: str) -> bool:
-    return bool(LITERAL.fullmatch(value)) and not value.endswith("\n\n") and " \n" not in value
+    return bool(LITERAL.fullmatch(value)) and not value.endswith("\n\n") and " \n" not in f"{value}\n"

@@ -1,7 +1,7 @@
 """Editing a document keeps what was not touched, to the byte, and always reads back as what was set."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from changes import editing
@@ -253,5 +253,6 @@ def test_a_text_reads_back_as_what_was_set(before, after, crlf):
 
 @settings(max_examples=250, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
+@example({"a": ":\n "}, {"a": ":\n"})
 def test_the_house_style_is_always_edited_in_place(before, after):
     assert read(editing._edited(render(before), before, after)) == after
