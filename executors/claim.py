@@ -1,7 +1,8 @@
 """Owns who works on a work item: the claim, its lease and fence, the take-over of what a dead worker left.
 
 Leases are measured by the database's clock alone. Every later write of a run carries the fence of its claim in its
-WHERE, so a worker that was taken over can record nothing. It must not know documents, Ansible or the queue.
+WHERE, so a worker that was taken over can record nothing but that it set out to create something. It must not know
+documents, Ansible or the queue.
 """
 
 from collections.abc import Sequence

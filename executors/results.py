@@ -80,12 +80,16 @@ def managed(item: WorkItem, rows: list[ItemResource]) -> set[tuple[str, str]]:
 
 
 def set_out(item: WorkItem, rows: list[ItemResource]) -> None:
-    """These do not exist yet and are about to: they are ours even if nobody hears how it ends."""
+    """These do not exist yet and are about to: they are ours even if nobody hears how it ends.
+
+    The one write that holds after a take-over too: it says what the play did, not what became of the work, and nobody
+    else can tell. It stands back where something was applied since.
+    """
     for batch in _batches(rows):
         keys = Q(pk__in=[])
         for row in batch:
             keys |= Q(kind=row.kind, identity=row.identity)
-        Resource.objects.filter(keys, system=item.system).update(ours=True)
+        Resource.objects.filter(keys, system=item.system, applied_position__lt=item.position).update(ours=True)
 
 
 class MainMoved(Exception):
@@ -111,14 +115,13 @@ def start(claim: Claim, *, main: str = "", still: Q | None = None, **fields: Any
 
 def supersede(claim: Claim, paths: Iterable[str]) -> None:
     """Mark resources that a later commit was already applied to; they are not run. Raises Stale."""
+    ours = Exists(WorkItem.objects.filter(claim.ours, pk=claim.item.pk, state=ItemState.RUNNING))
+    message = "A later commit was applied to this resource already."
     with transaction.atomic():
-        if not WorkItem.objects.filter(claim.ours, pk=claim.item.pk, state=ItemState.RUNNING).exists():
-            raise Stale(f"work item {claim.item.pk} is no longer ours")
-        message = "A later commit was applied to this resource already."
         for batch in _batches(list(paths)):
-            claim.item.resources.filter(path__in=batch).update(
-                result=ResultState.SUPERSEDED, message=message, finished_at=timezone.now()
-            )
+            rows = claim.item.resources.filter(ours, path__in=batch)
+            if not rows.update(result=ResultState.SUPERSEDED, message=message, finished_at=timezone.now()):
+                raise Stale(f"work item {claim.item.pk} is no longer ours")
 
 
 def give_up(claim: Claim, *, state: RunState, why: str, error: str = "") -> None:

@@ -14,9 +14,9 @@ from executors import queues
 from executors.claim import claim, interrupt, renew
 from executors.event_writer import EventWriter
 from executors.events import Stale, as_entry, left_in_stream, stream_of
-from executors.models import Event, Run, WorkItem
+from executors.models import Event, ItemResource, Run, WorkItem
 from executors.reconcile import reconcile, take_over
-from executors.results import End, Result, finish
+from executors.results import End, Result, finish, set_out, supersede
 from executors.secrets import Masker
 from executors.states import ItemState, ResultState, RunState
 from tests.executors.conftest import box, document
@@ -163,14 +163,43 @@ def test_a_stale_worker_can_record_nothing(waiting):
     fresh = claim("shelf-a", worker="fresh")
     assert fresh.run.fence == 2
     assert not renew(stale).held
-    with pytest.raises(Stale):
-        finish(stale, GOOD)
+    for write in (lambda: finish(stale, GOOD), lambda: supersede(stale, [box("orders")])):
+        with pytest.raises(Stale):
+            write()
     writer.write("line", text="too late")
     with pytest.raises(Stale):
         writer.finish()
     assert not Event.objects.exists()
     assert WorkItem.objects.get().state == "running"
     assert waiting.result(box("orders")).result == "pending"
+
+
+@pytest.mark.threat("faults.stopped-worker")
+def test_who_is_taken_over_at_the_moment_of_a_write_does_not_write(waiting):
+    """Whatever was looked up before it."""
+    claimed = claim("shelf-a", worker="w")
+
+    def taken_over(execute, sql, *rest):
+        if sql.startswith("UPDATE") and ItemResource._meta.db_table in sql:
+            WorkItem.objects.update(fence=2)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(taken_over), pytest.raises(Stale):
+        supersede(claimed, [box("orders")])
+    assert waiting.result(box("orders")).result == "pending"
+
+
+@pytest.mark.parametrize(("since", "ours"), [("nothing", True), ("a deletion", False)])
+def test_that_a_play_set_out_to_create_is_recorded_late_too_unless_something_was_applied_since(waiting, since, ours):
+    stale = claim("shelf-a", worker="stale")
+    lose(stale.item)
+    take_over()
+    if since == "a deletion":
+        waiting.merge({box("orders"): None})
+        waiting.work()
+        assert waiting.resource(box("orders")).sync == "deleted"
+    set_out(stale.item, list(stale.item.resources.all()))
+    assert waiting.resource(box("orders")).ours == ours
 
 
 @pytest.mark.threat("faults.poison")
