@@ -14,7 +14,7 @@ from pathlib import Path
 import git
 import pygit2
 
-from changes.repository.git_environment import environment
+from changes.repository.git_environment import GIT_TIMEOUT_SECONDS, environment
 from changes.repository.objects import MAIN_REF, Repository
 from changes.repository.trees import RepositoryError
 
@@ -83,7 +83,7 @@ class Mirror:
                 remote = mirror.create_remote("origin", self.url, allow_unsafe_protocols=unsafe)
             elif self.url not in remote.urls:
                 remote.set_url(self.url, allow_unsafe_protocols=unsafe)
-            remote.fetch(refspec=self._refspec, no_tags=True)
+            remote.fetch(refspec=self._refspec, no_tags=True, kill_after_timeout=GIT_TIMEOUT_SECONDS)
         except (git.GitCommandError, git.UnsafeProtocolError) as problem:
             said = [line for line in str(getattr(problem, "stderr", "") or problem).splitlines() if line.strip()]
             text = f"fetching main from {self.url}: {said[-1].strip() if said else 'it said nothing'}"

@@ -2,6 +2,8 @@
 
 import re
 import socket
+import threading
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -14,7 +16,7 @@ from changes.repository.mirror import Mirror
 from executors import queues
 from executors.models import Run
 from executors.reconcile import reconcile
-from tests.executors.conftest import box, document
+from tests.executors.conftest import box, document, running
 
 
 @pytest.fixture
@@ -93,6 +95,36 @@ def test_a_forge_that_goes_silent_is_away(tmp_path, monkeypatch):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/git/state.git"
         with pytest.raises(RepositoryError, match="fetching main from"):
             MirroredRepository(tmp_path / "mirror.git", url).info("1" * 40)
+
+
+@pytest.mark.threat("faults.git-slow")
+def test_a_forge_that_answers_byte_by_byte_is_away(tmp_path, monkeypatch):
+    """However busy it looks: a fetch ends in time, and leaves no process of git behind."""
+    monkeypatch.setattr(mirrors, "GIT_TIMEOUT_SECONDS", 1)
+    over = threading.Event()
+
+    def drip():
+        with suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n"
+                )
+                while not over.wait(0.02):
+                    connection.sendall(b"0")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/git/state.git"
+        try:
+            with pytest.raises(RepositoryError, match=r"fetching main from http.*timed out"):
+                MirroredRepository(tmp_path / "mirror.git", url).info("1" * 40)
+            assert running(url) == []
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_where_only_a_mirror_is_nothing_starts_that_moves_refs(settings):
