@@ -76,6 +76,8 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "git.large-blob": Threat("Files over the limit", PUSHED + ", sizes before content"),
         "git.large-tree": Threat("Folders, changes and histories over the limit", PUSHED + ", one tree at a time"),
         "git.forced-branch": Threat("A branch that is rewritten or deleted", "denyNonFastForwards, denyDeletes"),
+        "git.branch-again": Threat("A branch that is deleted and made again with other content", "denyDeletes: a request's branch stays as its record"),
+        "git.tag": Threat("A tag with the name of a branch", "No tag is taken; refs are asked for by their full names"),
         "git.rewritten-main": Threat("A main that is rewritten", "Discovery stops with an alarm; nothing runs again, nothing is dropped"),
         "git.unrelated": Threat("An unrelated history", PUSHED),
         "git.push-to-main": Threat("A push to main", "Refused in a sentence"),

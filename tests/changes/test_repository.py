@@ -50,6 +50,19 @@ def git(repository, *arguments):
     return done.stdout.decode().strip()
 
 
+@pytest.mark.threat("git.tag")
+def test_a_tag_with_the_name_of_a_branch_is_not_taken_for_it(repository):
+    first = commit(repository, {TEAM: b"a"})
+    other = commit(repository, {TEAM: b"b"}, first)
+    for name in ("main", "change/1"):
+        repository.swap_ref(f"refs/heads/{name}", first, None)
+        git(repository, "tag", name, other)
+        assert repository.resolve(name) == first
+    assert (repository.main(), repository.branches()) == (first, {"main": first, "change/1": first})
+    repository.swap_ref("refs/heads/main", other, first)
+    assert repository.main() == other
+
+
 def test_a_commit_is_what_git_reads(repository):
     first = commit(repository, {ORDERS: b"one\n", TEAM: b"team\n"})
     second = commit(repository, {ORDERS: b"two\n", REFUNDS: b"new\n"}, first)

@@ -26,6 +26,23 @@ def test_the_requester_cannot_approve(office):
     assert evaluate(request).can_merge
 
 
+@pytest.mark.threat("approval.rename")
+@pytest.mark.parametrize(("one_side", "other"), [("paul", "sam"), ("sam", "paul")])
+def test_a_transfer_is_merged_when_both_sides_agreed_and_not_before(office, one_side, other):
+    taken = ORDERS.replace("payments", "others")
+    request = office.proposed({ORDERS: None, taken: office.text(ORDERS)}, by=office.pia)
+    assert [item.operation for item in evaluate(request).plan.items] == ["transfer"]
+    for name in ("olga", one_side):
+        office.approved(request, by=getattr(office, name))
+    missing = {"sam": "others", "paul": "payments"}[other]
+    with pytest.raises(Refused, match=f"Waits for the approval of one of the team {missing}"):
+        workflow.merge(request, office.pia)
+    assert (office.text(ORDERS) is None, office.text(taken)) == (False, None)
+    office.approved(request, by=getattr(office, other))
+    workflow.merge(request, office.pia)
+    assert (office.text(ORDERS), office.text(taken) is None) == (None, False)
+
+
 def test_a_stranger_cannot_approve_and_is_told_who_can(office):
     request = office.proposed()
     with pytest.raises(Refused, match=r"You cannot approve .*refunds.yml. It needs: One of the owners of shelf-test"):

@@ -225,10 +225,10 @@ def test_a_push_to_main_is_refused_in_a_sentence_that_says_what_to_do(server, cl
     assert rita.run("ls-remote", "origin", "refs/heads/main").stdout.split()[0] == before.strip()
 
 
-@pytest.mark.threat("git.options")
+@pytest.mark.threat("git.options", "git.tag")
 @pytest.mark.parametrize(
     "ref",
-    ["refs/heads/feature", "refs/tags/v1", "refs/heads/change/a/b", "refs/notes/x", "refs/heads/--upload-pack=touch"],
+    ["refs/heads/feature", "refs/tags/main", "refs/heads/change/a/b", "refs/notes/x", "refs/heads/--upload-pack=touch"],
 )
 def test_only_change_branches_are_taken(clone, ref):
     rita = clone("rita")
@@ -238,7 +238,7 @@ def test_only_change_branches_are_taken(clone, ref):
     assert "only branches named change/<name>" in refused.stderr
 
 
-@pytest.mark.threat("git.forced-branch")
+@pytest.mark.threat("git.forced-branch", "git.branch-again")
 def test_a_branch_is_neither_deleted_nor_rewritten(server, clone, branch):
     rita = clone("rita")
     rita.write(REFUNDS, box(5))
