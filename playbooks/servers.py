@@ -51,13 +51,14 @@ class Example:
 
     Beside EXAMPLES (kind -> Example) a test bed has `start(directory)`, and per kind, with the system's own client and
     apart from the kind's module: `read` (the spec as it is, or None), `make` (as somebody else would, without our
-    marker), `tamper` (change one field by hand), `remove`; `accepts(testbed, kind, spec, secrets)` for kinds with
-    secrets: whether the system lets one in with them; `prepare(testbed, kind)` where `needs` does not suffice;
+    marker), `tamper` (change one field by hand), `remove`; for kinds with secrets `accepts(testbed, kind, spec,
+    secrets)`: whether the system lets one in with them, and `kept(testbed, kind, spec)`: what the system holds of them,
+    another thing after every setting, be it of the same value; `prepare(testbed, kind)` where `needs` does not suffice;
     MEMORY_ONLY: whether the server forgets everything when it stops, which the demo then applies again.
     """
 
     spec: dict[str, Any]
-    updates: dict[str, Any]  # for every field that may change another valid value
+    updates: dict[str, Any]  # for every field that may change another valid value; of an object's, `object.field`
     frozen: dict[str, Any] = field(default_factory=dict)  # for every immutable field another valid value
     secrets: dict[str, str] = field(default_factory=dict)
     needs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # kind -> specs that must exist first

@@ -28,9 +28,14 @@ SERVERS = [
 ]
 CHECK = {"enabled": True, "path": "/health", "interval": 5, "status": 200, "rise": 2, "fall": 4}
 UPDATES = {
-    "servers": [{"address": "127.0.0.1", "port": 8083}, {"address": "127.0.0.1", "port": 8081, "weight": 0}],
+    "servers": [{"address": "127.0.0.2", "port": 8083}, {"address": "127.0.0.1", "port": 8081, "weight": 0}],
     "balance": "source",
     "health_check": {"enabled": False},
+    "health_check.path": "/well",
+    "health_check.interval": 7,
+    "health_check.status": 204,
+    "health_check.rise": 3,
+    "health_check.fall": 5,
     "timeout": 20,
     "contact": "storefront",
 }
@@ -41,7 +46,7 @@ ROUTE = {"host": "conformance.example.com", "path": "/api/v1"}
 EXAMPLES = {
     "BalancerBackend": Example(
         spec={"name": "conformance-", **FIELDS, "health_check": {**CHECK, "host": "shop.example.com"}},
-        updates=UPDATES,
+        updates={**UPDATES, "health_check.host": "other.example.com"},
         refused=REFUSED,
     ),
     "BalancerRoute": Example(

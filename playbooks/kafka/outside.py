@@ -12,6 +12,7 @@ from playbooks.servers import Testbed
 HOUR = 3_600_000
 SECONDS = 10
 MECHANISMS = {1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}
+SETTINGS = ("compression.type", "segment.ms", "message.timestamp.type", "min.insync.replicas", "retention.bytes")
 
 
 def client(testbed: Testbed, **settings: Any) -> Any:
@@ -75,7 +76,7 @@ class Topics:
             "replication": len(topic.partitions[0].replicas),
             "cleanup_policy": policy.get(configs.get("cleanup.policy", "delete"), "compact_and_delete"),
             "retention_hours": int(configs.get("retention.ms", 168 * HOUR)) // HOUR,
-            "settings": {name: configs[name] for name in ("compression.type", "segment.ms") if name in configs},
+            "settings": {name: configs[name] for name in SETTINGS if name in configs},
         }
         if "max.message.bytes" in configs:
             result["max_message_kib"] = int(configs["max.message.bytes"]) // 1024

@@ -45,7 +45,14 @@ EXAMPLES = {
             "cleanup_policy": "compact",
             "max_message_kib": 1024,
             "compaction": {"dirty_percent": 60},
-            "settings": {"compression.type": "lz4", "segment.ms": "600000"},
+            "compaction.keep_hours": 5,
+            "settings": {
+                "compression.type": "lz4",
+                "segment.ms": "600000",
+                "message.timestamp.type": "LogAppendTime",
+                "min.insync.replicas": "1",
+                "retention.bytes": "1000000",
+            },
         },
         frozen={"replication": 2},
         refused={"replication": 3},
@@ -59,12 +66,17 @@ EXAMPLES = {
             "transactional_ids": [{"id": "orders", "operations": ["write"], "match": "prefix"}],
         },
         updates={
-            "topics": [{"topic": "orders", "operations": ["read"], "host": "127.0.0.1"}],
-            "topic_prefixes": [{"prefix": "orders.", "operations": ["all"]}],
-            "groups": [{"group": "orders", "operations": ["read"]}, {"group": "other", "operations": ["all"]}],
-            "transactional_ids": [{"id": "orders", "operations": ["write"], "match": "exact"}],
+            "topics": [{"topic": "carts", "operations": ["read"], "permission": "deny"}],
+            "topic_prefixes": [{"prefix": "carts.", "operations": ["all"], "host": "127.0.0.1"}],
+            "groups": [
+                {"group": "orders", "operations": ["read"], "permission": "deny"},
+                {"group": "other", "operations": ["all"], "match": "prefix", "host": "127.0.0.1"},
+            ],
+            "transactional_ids": [
+                {"id": "carts", "operations": ["describe"], "match": "exact", "host": "::1", "permission": "deny"}
+            ],
         },
-        needs={"KafkaTopic": [{"name": "orders", "partitions": 1}]},
+        needs={"KafkaTopic": [{"name": name, "partitions": 1} for name in ("orders", "carts")]},
         refused={"user": ADMIN},
     ),
     "KafkaQuota": Example(
@@ -96,7 +108,7 @@ def start(directory: Path) -> Testbed:
         secrets={"sasl_password": password},
         servers=[server],
         clients=dict.fromkeys(EXAMPLES, f"kcat -b {at['plain']} -L"),
-        extra=at,
+        extra={**at, "data": str(directory / "data")},
     )
     _must_answer(testbed)
     outside.Users.set_password(testbed, ADMIN, password, mechanism=2)
@@ -161,3 +173,9 @@ def remove(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
 
 def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str, str]) -> bool:
     return outside.signs_in(testbed, spec["name"], secrets["password"], spec["mechanism"])
+
+
+def kept(testbed: Testbed, kind: str, spec: dict[str, Any]) -> int:
+    """How often the cluster's log of metadata names the user: once more with every setting."""
+    segments = sorted(Path(testbed.extra["data"], "__cluster_metadata-0").glob("*.log"))
+    return sum(segment.read_bytes().count(spec["name"].encode()) for segment in segments)

@@ -58,6 +58,11 @@ EXAMPLES = {
         updates={
             "user": "nobody" if USER != "nobody" else "root",
             "schedule": {"special": "daily"},
+            "schedule.minute": "5,35",
+            "schedule.hour": "7",
+            "schedule.day_of_month": "1,15",
+            "schedule.month": "1-6",
+            "schedule.day_of_week": "0",
             "command": "echo 100% \\$HOME",
             "mail_to": "payments@example.com",
             "enabled": True,

@@ -286,3 +286,12 @@ def client(testbed: Testbed, user: str, password: str, statement: str = "SELECT 
 
 def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str, str]) -> bool:
     return client(testbed, spec["name"], secrets["password"])[0] == 0
+
+
+def kept(testbed: Testbed, kind: str, spec: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The account as the server stores it, and, as one of its hashes has no salt, how often accounts were changed."""
+    counted = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'COM_ALTER_USER'"
+    stored = rows(
+        testbed, "SELECT priv FROM mysql.global_priv WHERE user = %s AND host = %s", spec["name"], spec["host"]
+    )
+    return [*stored, *rows(testbed, counted)]

@@ -48,9 +48,14 @@ EXAMPLES = {
             "hosts": ["changed.example.com", "*.changed.example.com"],
             "paths": [{"path": "/", "servers": [{"address": "127.0.0.1", "port": 8084}], "timeout": 5}],
             "tls": TLS,
+            "tls.redirect": True,
+            "tls.certificate": f"{CERTIFICATES}/chain.pem",
+            "tls.key": f"{CERTIFICATES}/private.pem",
             "response_headers": {"X-Frame-Options": "SAMEORIGIN"},
             "request_headers": {"X-Environment": "production"},
             "rate_limit": {"requests": 5},
+            "rate_limit.per": "second",
+            "rate_limit.burst": 20,
             "max_body_size": 16,
         },
         vary=lambda number: {"name": f"conformance-{number}", "hosts": [f"x{number}.conformance.example.com"]},
@@ -147,6 +152,8 @@ def _make_certificate(openssl: str, directory: Path) -> None:
         argv += ["-subj", "/CN=example.com", "-addext", "subjectAltName=DNS:*.conformance.example.com", "-days", "30"]
         argv += ["-keyout", str(directory / "site.key"), "-out", str(directory / "site.pem")]
         subprocess.run(argv, check=True, capture_output=True)
+    for name, other in (("site.pem", "chain.pem"), ("site.key", "private.pem")):
+        shutil.copy(directory / name, directory / other)
 
 
 def request(testbed: Testbed, host: str, path: str, *, body: bytes | None = None) -> tuple[int, dict[str, str], str]:

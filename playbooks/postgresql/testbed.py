@@ -16,6 +16,16 @@ SECONDS = 8
 GRANTS = "conformance_grants"
 GRANTEES = 2_000
 
+SETTINGS = {
+    "statement_timeout": "20s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "1min",
+    "idle_session_timeout": "1h",
+    "work_mem": "8MB",
+    "default_transaction_isolation": "serializable",
+    "log_min_duration_statement": "250ms",
+}
+
 EXAMPLES = {
     "PostgresRole": Example(
         spec={
@@ -30,7 +40,7 @@ EXAMPLES = {
             "connection_limit": 5,
             "create_databases": False,
             "valid_until": "2032-06-30",
-            "settings": {"statement_timeout": "10s", "work_mem": "8MB"},
+            "settings": {**SETTINGS, "statement_timeout": "10s"},
         },
         secrets={"password": "s3cret-Pässword-{{ 7*7 }}"},
         refused={"settings": {"statement_timeout": "2147483648"}},
@@ -40,7 +50,7 @@ EXAMPLES = {
         updates={
             "owner": "conformance_other",
             "connection_limit": 10,
-            "settings": {"work_mem": "32MB", "lock_timeout": "5s"},
+            "settings": {**SETTINGS, "work_mem": "32MB"},
         },
         frozen={"encoding": "LATIN1", "locale": "C.UTF-8"},
         needs={"PostgresRole": [{"name": "conformance_owner"}, {"name": "conformance_other"}]},
@@ -223,7 +233,7 @@ BY_HAND = {
     "tamper": {
         "PostgresRole": "ALTER ROLE {} CONNECTION LIMIT 3",
         "PostgresDatabase": "ALTER DATABASE {} CONNECTION LIMIT 3",
-        "PostgresGrant": "REVOKE SELECT ON public.orders FROM {}",
+        "PostgresGrant": "GRANT DELETE ON public.orders TO {}",
     },
     "remove": {
         "PostgresRole": "DROP ROLE IF EXISTS {}",
@@ -261,3 +271,9 @@ def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str
     except psycopg.OperationalError:
         return False
     return True
+
+
+def kept(testbed: Testbed, kind: str, spec: dict[str, Any]) -> Any:
+    """The salted verifier."""
+    with _connect(testbed) as database:
+        return database.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [spec["name"]]).fetchone()

@@ -234,6 +234,11 @@ def accepts(testbed: Testbed, kind: str, spec: dict[str, Any], secrets: dict[str
     return "name" in answer or answer.get("reason") == "Not management user"
 
 
+def kept(testbed: Testbed, kind: str, spec: dict[str, Any]) -> str:
+    """The salted hash."""
+    return str(_ask(testbed, "GET", *_place(kind, spec))[1]["password_hash"])
+
+
 def tamper(testbed: Testbed, kind: str, spec: dict[str, Any]) -> None:
     if kind == "RabbitVhost":
         _ask(testbed, "PUT", "vhost-limits", spec["name"], "max-queues", body={"value": 99})

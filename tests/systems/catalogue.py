@@ -98,6 +98,35 @@ def with_defaults(schema, value):
     return value
 
 
+def places_of(schema, place=()):
+    """Every field, at every depth and in every branch, as names from outside to inside; `*` is any entry of a list."""
+    fields = {}
+    for part in (schema, schema.get("then", {}), schema.get("else", {})):
+        for name, inner in part.get("properties", {}).items():
+            fields[name] = {**fields.get(name, {}), **as_dict(inner)}
+    for name, inner in fields.items():
+        yield (*place, name)
+        yield from places_of(inner, (*place, name))
+        yield from places_of(as_dict(inner.get("items")), (*place, name, "*"))
+
+
+def values_at(value, place):
+    """What stands at a place; of a list's entries, all."""
+    if not place:
+        return [value]
+    name, *inner = place
+    if name == "*":
+        return [found for entry in value for found in values_at(entry, inner)]
+    return values_at(value[name], inner) if isinstance(value, dict) and name in value else []
+
+
+def put(spec, place, value):
+    *way, last = place
+    for key in way:
+        spec = spec[key]
+    spec[last] = value
+
+
 def as_dict(schema):
     return schema if isinstance(schema, dict) else {}
 
@@ -148,6 +177,38 @@ class Kind:
     def changed(self, resource, **fields):
         return {**resource, "spec": with_defaults(self.schema, {**resource["spec"], **fields})}
 
+    def changed_at(self, resource, place, value):
+        spec = copy.deepcopy(resource["spec"])
+        put(spec, place, value)
+        return {**resource, "spec": with_defaults(self.schema, spec)}
+
+    @property
+    def updates(self):
+        """Place -> another value, of what this server can change. A name may itself hold dots."""
+        known = {".".join(place): place for place in places_of(self.schema)}
+        return {
+            known[name]: value
+            for name, value in self.example.updates.items()
+            if not {name, known[name][0]} & {*self.not_here}
+        }
+
+    @property
+    def untried(self):
+        """Mutable fields, at every depth, that no update changes; of those in a list: whose values are all alike."""
+        spec = with_defaults(self.schema, self.example.spec)
+        changes = [(place, nested(place, value)) for place, value in self.updates.items()]
+        changed = [with_defaults(self.schema, {**spec, **change}) for place, change in changes if len(place) == 1]
+        for place in places_of(self.schema):
+            if place[0] not in self.mutable or {place[0], ".".join(place)} & {*self.not_here}:
+                continue
+            if "*" in place:
+                tried = len({repr(found) for each in (spec, *changed) for found in values_at(each, place)}) > 1
+            else:
+                before = values_at(spec, place)
+                tried = any(found not in ([], before) for found in (values_at(each, place) for _, each in changes))
+            if not tried:
+                yield ".".join(place)
+
     def without(self, resource, place):
         """Without what stands at a place (names, from outside to inside)."""
         return {**resource, "spec": with_defaults(self.schema, left_without(resource["spec"], place))}
@@ -190,6 +251,12 @@ class Kind:
             if inner in self.example.spec[name]
         ]
         return [place for place in places if jsonschema_rs.is_valid(self.schema, left_without(spec, place))]
+
+
+def nested(place, value):
+    for name in reversed(place):
+        value = {name: value}
+    return value
 
 
 def left_without(value, place):

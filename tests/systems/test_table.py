@@ -1,0 +1,37 @@
+"""What the suite demands of examples, and whether the table in the docs is that of the catalogue as it is."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tests.systems.catalogue import PROVEN, ROOT, Kind
+
+PROOFS = ("test_conformance.py", "test_documents.py", "test_sandbox.py")
+
+
+def rows():
+    lines = (ROOT / "docs" / "conformance.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_the_table_has_every_kind_of_the_catalogue_and_nothing_that_failed_or_was_not_tested():
+    _, _, *body = rows()
+    proven = [(kind.type, kind.name) for kind in PROVEN if (ROOT / "playbooks" / kind.type).is_dir()]
+    assert [(type_name, kind) for type_name, kind, *_ in body] == proven
+    assert all(re.search(r" [0-9]+\.[0-9]", server) for _, _, server, *_ in body)
+    assert {sign for _, _, _, *signs in body for sign in signs} == {"yes", "–"}
+
+
+def test_the_table_has_every_property_that_the_suite_proves():
+    texts = [Path(__file__).with_name(name).read_text() for name in PROOFS]
+    titles = {title for text in texts for title in re.findall(r"""proves(?:\(|", \[)"([^"]+)""", text)}
+    assert {*rows()[0][3:]} == titles
+
+
+def test_an_example_that_leaves_a_field_of_an_object_or_of_a_lists_entries_as_it_is_is_told():
+    route = Kind("haproxy", "BalancerRoute")
+    assert [*route.untried] == []
+    updates = {name: value for name, value in route.example.updates.items() if name != "health_check.interval"}
+    updates["servers"] = [{**server, "backup": False} for server in route.example.spec["servers"]]
+    route.example = replace(route.example, updates=updates)
+    assert [*route.untried] == ["servers.*.address", "health_check.interval"]
