@@ -1,12 +1,13 @@
-"""Owns a Skeleton for tests: a directory. Start your real server here, on free ports, through `playbooks.servers`."""
+"""Owns a Skeleton for tests: a directory that is there while its process runs. Start your real server in its place."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from playbooks.servers import Example, Testbed
+from playbooks.servers import Example, Server, Testbed
 
 MEMORY_ONLY = False
 
@@ -19,12 +20,26 @@ EXAMPLES = {
 }
 
 
+# A server of your own needs none of this: name its program and arguments, and free ports from `servers.kept_ports`.
+SERVE = """
+import os, signal, sys
+things, resting = sys.argv[1:]
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.rename(resting, things) if os.path.exists(resting) else os.mkdir(things)
+signal.sigwait({signal.SIGTERM})
+os.rename(things, resting)
+"""
+
+
 def start(directory: Path) -> Testbed:
-    things = directory / "things"
-    things.mkdir(parents=True)
-    testbed = Testbed(title="Skeleton 1", connection={"directory": str(things)}, secrets={}, servers=[])
-    testbed.stop = lambda: things.rename(directory / "gone")  # type: ignore[method-assign]
-    return testbed
+    things = directory.absolute() / "things"
+    server = Server(
+        "The Skeleton",
+        [sys.executable, "-I", "-c", SERVE, str(things), str(things.with_name("resting"))],
+        log=directory / "server.log",
+    )
+    server.wait_until(things.is_dir)
+    return Testbed(title="Skeleton 1.0", connection={"directory": str(things)}, secrets={}, servers=[server])
 
 
 def _file(testbed: Testbed, spec: dict[str, Any]) -> Path:
