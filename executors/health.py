@@ -86,7 +86,7 @@ def queue() -> Check:
         warnings = queues.warnings()
     except queues.QueueAway as error:
         todo = "Look whether Redis or Valkey runs. Nothing is lost: the controller queues all work again."
-        return Check(name, State.BAD, f"It cannot be reached: {error}.", todo)
+        return Check(name, State.BAD, f"It cannot be reached: {str(error).rstrip('.')}.", todo)
     if warnings:
         return Check(name, State.WARNING, " ".join(warnings))
     return Check(name, State.OK, f"It answers; {_counted(waiting, 'system')} in line.")

@@ -85,8 +85,9 @@ class Mirror:
                 remote.set_url(self.url, allow_unsafe_protocols=unsafe)
             remote.fetch(refspec=self._refspec, no_tags=True, kill_after_timeout=GIT_TIMEOUT_SECONDS)
         except (git.GitCommandError, git.UnsafeProtocolError) as problem:
-            said = [line for line in str(getattr(problem, "stderr", "") or problem).splitlines() if line.strip()]
-            text = f"fetching main from {self.url}: {said[-1].strip() if said else 'it said nothing'}"
+            said = [line for line in str(getattr(problem, "stderr", "") or problem).splitlines() if line.strip(" '")]
+            last = said[-1].strip().removeprefix("stderr: '").removesuffix("'") if said else "it said nothing"
+            text = f"fetching main from {self.url}: {last.removeprefix('fatal: ')}"
             raise RepositoryError(re.sub("//[^/]*@", "//", text)) from None  # the address may hold a token
         finally:
             mirror.close()
