@@ -19,6 +19,7 @@ from executors.ansible.idioms import plugin_problems, problems_of
 
 BOOKS = ("apply.yml", "discover.yml")
 PARTS = (*BOOKS, "system.yml", "testbed.py")
+NO_MODULE = "This file is missing; where the action plugin does all the work it holds the documentation alone."
 WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -123,6 +124,11 @@ def kind_problems(folder: Path, kind: Kind, texts: Mapping[Path, str]) -> Iterat
     plugins = {file.stem: text for file, text in texts.items() if file.parent == actions}
     module, found = kind_rules.plugin_of(kind, plugins)
     yield from (f"{actions}: {problem}" for problem in found)
+    if module:
+        file = folder / "plugins" / "modules" / f"{module}.py"
+        books = [texts[folder / name] for name in BOOKS]
+        told = kind_rules.documentation_problems(module, texts[file], books) if file in texts else [NO_MODULE]
+        yield from (f"{file}: {problem}" for problem in told)
     parts = {name: texts[folder / name] for name in ("apply.yml", "discover.yml", "testbed.py")}
     wrong = {
         "apply.yml": kind_rules.apply_problems(kind.name, parts["apply.yml"]),

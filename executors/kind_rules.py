@@ -4,7 +4,7 @@ Pure: text in, sentences out. It must not know any kind by name.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import yaml
 
@@ -79,6 +79,45 @@ def plugin_of(kind: Kind, plugins: Mapping[str, str]) -> tuple[str, list[str]]:
     if identity != kind.identity:
         return found[0], [f"IDENTITY of plugins/action/{found[0]}.py is {identity!r}, the kind's is {kind.identity!r}."]
     return found[0], []
+
+
+DOCUMENTED = ("DOCUMENTATION", "EXAMPLES", "RETURN")
+OPTIONS_OF_ALL = {"config", "state", "system"}  # those of the fragment `mergeyard`
+
+
+def documentation_problems(module: str, text: str, books: Iterable[str]) -> Iterator[str]:
+    """What the text of a module leaves unsaid to ansible-doc, or says of another one. `books` call it."""
+    try:
+        said = {name: yaml.safe_load(value) for name, value in texts_of(text).items() if name in DOCUMENTED}
+    except yaml.YAMLError as error:
+        yield f"Its documentation is no YAML: {' '.join(str(error).split())}."
+        return
+    if missing := [name for name in DOCUMENTED if not said.get(name)]:
+        yield f"It has no {' and no '.join(missing)}; ansible-doc shows these."
+        return
+    documentation, examples = as_dict(said["DOCUMENTATION"]), said["EXAMPLES"]
+    if documentation.get("module") != module:
+        yield f"Its DOCUMENTATION is of {documentation.get('module')!r}, the module is {module!r}."
+    if not any(isinstance(task, dict) and module in task for task in (examples if isinstance(examples, list) else [])):
+        yield f"None of its EXAMPLES calls {module}."
+    options = {*as_dict(documentation.get("options", {}))}
+    if "mergeyard" in str(documentation.get("extends_documentation_fragment")):
+        options |= OPTIONS_OF_ALL
+    tasks = [task for book in books for play in yaml.safe_load(book) for task in tasks_of(play)]
+    used = {name for task in tasks for name in as_dict(task.get(module, {}))}
+    if unsaid := sorted(used - options):
+        yield f"Its DOCUMENTATION does not say what {' and '.join(unsaid)} is, which a playbook gives it."
+
+
+def texts_of(module: str) -> dict[str, str]:
+    """The texts that a module assigns to names."""
+    return {
+        target.id: node.value.value
+        for node in ast.parse(module).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 def constants_of(text: str) -> dict[str, object]:

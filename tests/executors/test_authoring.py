@@ -1,6 +1,11 @@
 """A new system type's folder passes as it is made, and whatever an author breaks in it is named with its file."""
 
 import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -82,6 +87,26 @@ def test_what_an_author_breaks_is_named_with_its_file(made, file, old, new, told
         ("plugins/action/shop_shelf.py", '("name",)', '("id",)', "IDENTITY of plugins/action/shop_shelf.py is ('id',)"),
         ("apply.yml", "ShopShelf.deleted }}", "ShopShelf.replaced }}", "ShopShelf is never deleted"),
         ("discover.yml", "state: gathered", "state: replaced", "ShopShelf is never listed"),
+        ("plugins/modules/shop_shelf.py", "\nRETURN = ", "\nRESULT = ", "modules/shop_shelf.py: It has no RETURN;"),
+        (
+            "plugins/modules/shop_shelf.py",
+            "module: shop_shelf",
+            "module: shop_till",
+            "is of 'shop_till', the module is",
+        ),
+        (
+            "plugins/modules/shop_shelf.py",
+            'EXAMPLES = r"""',
+            'EXAMPLES = "- x: 1"\nX = r"""',
+            "None of its EXAMPLES calls",
+        ),
+        ("plugins/modules/shop_shelf.py", "description:", "description: [", "Its documentation is no YAML"),
+        (
+            "apply.yml",
+            "        state: replaced",
+            "        rows: []\n        state: replaced",
+            "does not say what rows is",
+        ),
         ("testbed.py", '"ShopShelf": Example', '"ShopTill": Example', "EXAMPLES has none of ShopShelf"),
     ],
 )
@@ -118,6 +143,33 @@ def test_what_the_catalogue_has_already_is_refused(made, tmp_path):
             authoring.new_type(SKELETON, other, *names, beside=[made.parent])
     authoring.new_type(SKELETON, other, "shop", "ShopShelf")
     assert any("shop" in problem for problem in authoring.problems([other], beside=[made.parent]))
+
+
+def test_a_module_is_documented_also_where_the_action_plugin_does_all_the_work(made):
+    module = made / "plugins" / "modules" / "shop_shelf.py"
+    module.unlink()
+    [problem] = authoring.problems([made.parent])
+    assert problem.startswith(f"{module}: This file is missing; where the action plugin does all the work")
+
+
+def test_ansible_doc_shows_every_kind_with_all_that_it_takes_and_gives(made, tmp_path):
+    roots = [SHARED.parent, made.parent]
+    modules = {file.stem: file for root in roots for file in root.glob("*/plugins/modules/*.py")}
+    actions = {file.stem for root in roots for file in root.glob("*/plugins/action/*.py")} - {"ssh_access"}
+    assert {*modules} == actions
+    environment = {
+        "PATH": os.environ["PATH"],
+        "ANSIBLE_HOME": str(tmp_path / "ansible"),
+        "ANSIBLE_LIBRARY": ":".join({str(file.parent) for file in modules.values()}),
+        "ANSIBLE_DOC_FRAGMENT_PLUGINS": str(SHARED / "doc_fragments"),
+    }
+    argv = [str(Path(sys.executable).with_name("ansible-doc")), "-t", "module", "-j", *modules]
+    shown = json.loads(subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert {*shown} == {*modules}
+    for name, each in shown.items():
+        assert {"config", "state", "system"} <= {*each["doc"]["options"]}, name
+        assert name in each["examples"]
+        assert "resources" in each["return"]
 
 
 def test_a_part_that_is_missing_is_named(made):

@@ -16,20 +16,36 @@ description:
   - Writes one file per route into a directory that HAProxy is started with, and the map that its frontend looks up.
   - Everything is checked by HAProxy before it is put in place, and takes effect without the loss of a request.
 options:
-  config:
-    description: The routes, each with C(path) and C(spec).
+  pools:
+    description: What the call before did to pools; in check mode one may exist only there.
     type: list
     elements: dict
     default: []
-  state:
-    description: Whether they are to exist exactly like this, not to exist, or are to be listed.
-    choices: [replaced, deleted, gathered]
-    required: true
-    type: str
-  system:
-    description: The connection of the system, as system.yml describes it.
-    required: true
-    type: dict
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  balancer_route:
+    state: replaced
+    config: "{{ mergeyard.kinds.BalancerRoute.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  balancer_route:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
 """
 
 if __name__ == "__main__":

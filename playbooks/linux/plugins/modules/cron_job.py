@@ -21,21 +21,31 @@ module: cron_job
 short_description: Regular jobs of a Linux host
 description:
   - Writes one file per job into a directory in the format of /etc/cron.d, with its document in the first line.
-options:
-  config:
-    description: The jobs, each with C(path) and C(spec).
-    type: list
-    elements: dict
-    default: []
-  state:
-    description: Whether they are to exist exactly like this, not to exist, or are to be listed.
-    choices: [replaced, deleted, gathered]
-    required: true
-    type: str
-  system:
-    description: The connection of the system, as system.yml describes it.
-    required: true
-    type: dict
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  cron_job:
+    state: replaced
+    config: "{{ mergeyard.kinds.CronJob.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  cron_job:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
 """
 
 

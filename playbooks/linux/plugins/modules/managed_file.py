@@ -25,21 +25,31 @@ short_description: Text files of a Linux host
 description:
   - Puts files in place as they are written, with owner, group and permissions, below the directories that are allowed.
   - A register on the host, files.json in its state directory, says which document each file belongs to.
-options:
-  config:
-    description: The files, each with C(path) and C(spec).
-    type: list
-    elements: dict
-    default: []
-  state:
-    description: Whether they are to exist exactly like this, not to exist, or are to be listed.
-    choices: [replaced, deleted, gathered]
-    required: true
-    type: str
-  system:
-    description: The connection of the system, as system.yml describes it.
-    required: true
-    type: dict
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  managed_file:
+    state: replaced
+    config: "{{ mergeyard.kinds.ManagedFile.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  managed_file:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
 """
 
 PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._@+-]{1,100}){2,20}")

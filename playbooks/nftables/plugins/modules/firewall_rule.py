@@ -32,21 +32,31 @@ short_description: Rules of a host's packet filter
 description:
   - Keeps rules in the table C(inet mergeyard) of nftables, each in a chain of its own. Other tables are not touched.
   - Everything is checked by nft together, takes effect in one transaction, and is written to a file for the next start.
-options:
-  config:
-    description: The rules, each with C(path) and C(spec).
-    type: list
-    elements: dict
-    default: []
-  state:
-    description: Whether they are to exist exactly like this, not to exist, or are to be listed.
-    choices: [replaced, deleted, gathered]
-    required: true
-    type: str
-  system:
-    description: The connection of the system, as system.yml describes it.
-    required: true
-    type: dict
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  firewall_rule:
+    state: replaced
+    config: "{{ mergeyard.kinds.FirewallRule.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  firewall_rule:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
 """
 
 PROGRAMS = ("/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft", "/usr/bin/nft")

@@ -20,21 +20,31 @@ short_description: Sites of an nginx that passes requests on
 description:
   - Writes one file per site into a directory that nginx.conf includes.
   - Everything is checked by nginx before it is put in place, and takes effect by a reload that loses no request.
-options:
-  config:
-    description: The sites, each with C(path) and C(spec).
-    type: list
-    elements: dict
-    default: []
-  state:
-    description: Whether they are to exist exactly like this, not to exist, or are to be listed.
-    choices: [replaced, deleted, gathered]
-    required: true
-    type: str
-  system:
-    description: The connection of the system, as system.yml describes it.
-    required: true
-    type: dict
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  reverse_proxy_site:
+    state: replaced
+    config: "{{ mergeyard.kinds.ReverseProxySite.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  reverse_proxy_site:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
 """
 
 

@@ -16,21 +16,31 @@ module: skeleton_thing
 short_description: Things of a Skeleton
 description:
   - Keeps one file per thing in a directory.
-options:
-  config:
-    description: The things, each with C(path) and C(spec).
-    type: list
-    elements: dict
-    default: []
-  state:
-    description: Whether they are to exist exactly like this, not to exist, or are to be listed.
-    choices: [replaced, deleted, gathered]
-    required: true
-    type: str
-  system:
-    description: The connection of the system, as system.yml describes it.
-    required: true
-    type: dict
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  skeleton_thing:
+    state: replaced
+    config: "{{ mergeyard.kinds.SkeletonThing.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  skeleton_thing:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
 """
 
 

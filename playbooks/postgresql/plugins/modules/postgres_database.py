@@ -1,0 +1,50 @@
+"""Owns what ansible-doc says of PostgresDatabase: all the work is the action plugin's of that name."""
+
+DOCUMENTATION = r"""
+module: postgres_database
+short_description: Databases of a PostgreSQL server
+description:
+  - Creates, changes and deletes databases; it never writes inside one.
+  - The owner stands in the database's comment.
+options:
+  roles:
+    description: The roles that the same play makes; in check mode they exist only there.
+    type: list
+    elements: list
+    default: []
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  postgres_database:
+    state: replaced
+    config: "{{ mergeyard.kinds.PostgresDatabase.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  postgres_database:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
+made:
+  description: What is there after the call, for later calls of the play.
+  returned: unless O(state=gathered)
+  type: list
+  elements: list
+gone:
+  description: What is there no more, for later calls of the play.
+  returned: unless O(state=gathered)
+  type: list
+  elements: list
+"""

@@ -1,0 +1,34 @@
+"""Owns what ansible-doc says of RabbitVhost: all the work is the action plugin's of that name."""
+
+DOCUMENTATION = r"""
+module: rabbit_vhost
+short_description: Virtual hosts of a RabbitMQ broker
+description:
+  - Keeps virtual hosts and their limits through the management API.
+  - The owner stands in the description.
+extends_documentation_fragment: [mergeyard]
+"""
+
+EXAMPLES = r"""
+- name: Bring all of them to what is wanted
+  rabbit_vhost:
+    state: replaced
+    config: "{{ mergeyard.kinds.RabbitVhost.replaced }}"
+    system: "{{ mergeyard.system.connection }}"
+
+- name: List what is there
+  rabbit_vhost:
+    state: gathered
+    system: "{{ mergeyard.system.connection }}"
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
+      there), the reasons of a change, and the message that says what failed.
+    - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
+  returned: always
+  type: list
+  elements: dict
+"""
