@@ -1,7 +1,7 @@
 """Owns one play from start to end: the runner's process, what it prints, what its resource modules report.
 
-Text goes to `on_line`, reports to `on_report`, from threads of its own; neither may raise. It must not know work items
-or the database.
+Text goes to `on_line`, which may not raise, reports to `on_report`, from threads of its own. It must not know work
+items or the database.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from executors.inventory import INVENTORY, Handover
 log = logging.getLogger(__name__)
 
 MAX_REPORT = 8_000_000  # bytes of one line of a resource module: a document is at most 1 MB, before and after
+MAX_DEPTH = 100  # of a report: whoever masks, stores or shows it walks it by recursion
 MAX_TROUBLE = 20_000
 PLAYBOOK = "apply.yml"
 
@@ -237,10 +238,16 @@ class Play:
             report = json.loads(line)
         except (ValueError, RecursionError):
             report = None
-        if isinstance(report, dict):
-            self.on_report(report)
-        else:
+        if not isinstance(report, dict):
             self.on_line("note", "", "A module of the playbook reported something that is not JSON; it is left out.")
+        elif _deeper(report, MAX_DEPTH):
+            self.on_line("note", "", f"A module of the playbook reported more than {MAX_DEPTH} levels; it is left out.")
+        else:
+            try:
+                self.on_report(report)
+            except Exception as error:  # one report is lost, not those after it; what it says may be a secret
+                log.error("A report could not be taken: %s", type(error).__name__)
+                self.on_line("note", "", "A module of the playbook reported what could not be taken; it is left out.")
 
 
 class _Lines:
@@ -273,6 +280,19 @@ class _Lines:
             self.note("note", "", f"A module of the playbook reported more than {MAX_REPORT} bytes; it is left out.")
         elif line.strip():
             self.line(line)
+
+
+def _deeper(report: object, levels: int) -> bool:
+    """Is it nested more than so many levels?"""
+    level = [report]
+    for _ in range(levels + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

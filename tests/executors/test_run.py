@@ -1,6 +1,7 @@
 """A merged commit becomes work, the work becomes files on the shelf, results and events."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from changes.catalog import digest_of
 from changes.models import Transition
 from executors import queues
+from executors.ansible.play import Play
 from executors.events import stream_of
 from executors.models import Run
 from tests.executors.conftest import box, document, label
@@ -132,7 +134,20 @@ def test_reports_that_make_no_sense_become_notes(yard):
     assert notes[1:] == [
         "A module of the playbook reported something that is not JSON; it is left out.",
         "A module of the playbook reported more than 8000000 bytes; it is left out.",
+        "A module of the playbook reported more than 100 levels; it is left out.",
     ]
+    assert yard.result(box("orders")).result == "changed"  # of the report that came after them
+
+
+@pytest.mark.threat("worker.reports")
+def test_a_report_that_breaks_whoever_takes_it_becomes_a_note():
+    notes = []
+    play = Play(None, None, on_line=lambda *said: notes.append(said), on_report=lambda report: 1 / report["by"])
+    for by in (1, 0, 1):
+        play._reported(json.dumps({"by": by}).encode())
+    assert notes == [("note", "", "A module of the playbook reported what could not be taken; it is left out.")]
+    os.close(play._wake)
+    os.close(play._woken)
 
 
 @pytest.mark.threat("web.escapes", "web.long-line")

@@ -111,6 +111,8 @@ class ActionModule(ActionBase):
             os.kill(os.getppid(), 9)
         elif trouble == "garbage":
             os.write(self.pipe, b"{no json\n" + b"x" * 9_000_000 + b"\n")
+            deep = json.dumps({"event": "resource", "path": resource["path"], "kind": self.kind, "before": "deep"})
+            os.write(self.pipe, deep.replace('"deep"', "[" * 700 + "]" * 700).encode() + b"\n")
         elif trouble == "print":
             self._display.display("\x1b]0;title\x07\x1b[31mred\x1b[0m \x1b[2J" + "y" * 30_000)
         elif trouble == "vanish":  # it is made, and nobody hears of it
