@@ -30,7 +30,7 @@ from executors.events import Stale, clean_data, plain
 from executors.models import ItemResource
 from executors.preparation import CannotPrepare, Prepared, prepare
 from executors.results import End, MainMoved, Result
-from executors.secrets import Unavailable
+from executors.secrets import Masker, Unavailable
 from executors.states import ItemState, ResultState, RunState
 
 log = logging.getLogger(__name__)
@@ -106,8 +106,9 @@ def work_on(claim: Claim) -> None:
     """Run a claimed item to its end. Never raises for a failure of the work; a stop of the worker passes through."""
     attention = threading.Event()
     keeper = Keeper(claim, notice=attention.set)
+    run = _Run(claim, keeper, attention)
     try:
-        _Run(claim, keeper, attention).run()
+        run.run()
     except Stale as stale:
         log.warning("Nothing of it is recorded: %s", stale)
     except MainMoved:
@@ -115,9 +116,10 @@ def work_on(claim: Claim) -> None:
     except Unavailable as away:
         log.warning("Run %s: %s", claim.run.pk, away)
         _give_up(claim, RunState.ERRORED, f"{away} Nothing is wrong with the work.")
-    except Exception:
-        log.exception("Run %s broke", claim.run.pk)
-        _give_up(claim, RunState.ERRORED, "Mergeyard failed, not the work; it is tried again.", traceback.format_exc())
+    except Exception as error:
+        trace = run.masked(error)
+        log.error("Run %s broke\n%s", claim.run.pk, trace)
+        _give_up(claim, RunState.ERRORED, "Mergeyard failed, not the work; it is tried again.", trace)
     except BaseException:
         _give_up(claim, RunState.INTERRUPTED, STOPPED)
         raise
@@ -141,6 +143,7 @@ class _Run:
         self.digests: dict[str, str] = {}
         self.task = ""  # the running one, under which the page shows what its module reports
         self.play: Play | None = None
+        self.masker: Masker | None = None  # once it is known which secrets there are
         self.killed = ""
         self.limits = Limits(
             memory=settings.MERGEYARD_RUN_MEMORY_MB * 1_000_000, processes=settings.MERGEYARD_RUN_PROCESSES
@@ -151,6 +154,7 @@ class _Run:
         results.supersede(self.claim, [row.path for row in late])
         try:
             prepared = prepare(self.claim.item, rows)
+            self.masker = prepared.masker
             must_be_allowed(self.claim.item.system, prepared.environment)
             writable = local_paths(prepared.local_paths)
         except (CannotPrepare, NotAllowed) as error:
@@ -166,6 +170,13 @@ class _Run:
         order = Order(self.claim.item.system, folder, digest, prepared.handover, writable)
         with Attempt(settings.MERGEYARD_ATTEMPTS_DIR, run_id=self.claim.run.pk) as attempt:
             self._play(attempt, order, prepared)
+
+    def masked(self, error: Exception) -> str:
+        """Its traceback. As long as nobody knows which secrets there are, only what it is and where."""
+        if self.masker is not None:
+            return self.masker.text("".join(traceback.format_exception(error)))
+        where = "".join(traceback.format_tb(error.__traceback__))
+        return f"{where}{type(error).__name__}: what it says is left out, as it may be a secret."
 
     def _refuse(self, why: str, failed: dict[str, Result]) -> None:
         """It ends without a play."""

@@ -230,3 +230,27 @@ def test_an_end_that_cannot_be_recorded_says_why(yard, monkeypatch):
     assert (item.state, item.attempts) == ("parked", 3)
     assert [run.state for run in item.runs.order_by("number")] == ["errored"] * 3
     assert "ZeroDivisionError" in item.runs.first().error
+
+
+@pytest.mark.threat("worker.secrets")
+@pytest.mark.parametrize(("where", "said"), [("preparation.hand_over", "left out"), ("runs.local_paths", "'********'")])
+def test_what_breaks_with_a_secret_on_its_lips_is_kept_without_it(yard, monkeypatch, caplog, where, said):
+    secret = "correct-horse-battery"
+    (yard.directory / "secrets" / "payments").mkdir(parents=True)
+    place = yard.directory / "secrets" / "payments" / "lock"
+    place.touch(mode=0o600)
+    place.write_text(secret)
+
+    def broken(*given, **named):
+        try:
+            raise KeyError(secret)
+        except KeyError as error:
+            raise RuntimeError(f"{error} does not fit") from error
+
+    monkeypatch.setattr(f"executors.{where}", broken)
+    yard.roll_out({box("orders"): document("Box", secrets={"lock": "file:payments/lock"})})
+    errors = [run.error for run in Run.objects.all()]
+    assert [run.state for run in Run.objects.all()] == ["errored"] * 3
+    assert all("in broken" in error and "RuntimeError" in error and said in error for error in errors)
+    assert secret not in "".join([*errors, caplog.text, *Transition.objects.values_list("why", flat=True)])
+    assert "in broken" in caplog.text
