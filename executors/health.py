@@ -83,13 +83,13 @@ def queue() -> Check:
     name = "Queue"
     try:
         waiting = sum(queues.lengths().values())
-        warnings = queues.warnings()
+        kept, warnings = queues.keeping()
     except queues.QueueAway as error:
         todo = "Look whether Redis or Valkey runs. Nothing is lost: the controller queues all work again."
         return Check(name, State.BAD, f"It cannot be reached: {str(error).rstrip('.')}.", todo)
     if warnings:
         return Check(name, State.WARNING, " ".join(warnings))
-    return Check(name, State.OK, f"It answers; {_counted(waiting, 'system')} in line.")
+    return Check(name, State.OK, f"It answers; {_counted(waiting, 'system')} in line. {kept}")
 
 
 def repository() -> Check:
@@ -126,16 +126,17 @@ def workers() -> list[Check]:
     for zone in zones:
         running = [one for one in there(WORKER) if one.zone == zone]
         open_ones = [one for one in running if not one.contained]
+        troubled = [one for one in running if one.trouble]
         names = ", ".join(one.name for one in running)
         if not running:
             why, todo = "None was heard of lately, so its systems wait.", f"Start manage.py worker --zone {zone}."
             found.append(Check(f"Workers of zone {zone}", State.BAD, why, todo))
-        elif troubled := [one for one in running if one.trouble]:
+        elif troubled or open_ones:
             state = State.BAD if len(troubled) == len(running) else State.WARNING
-            found.append(Check(f"Workers of zone {zone}", state, f"{troubled[0].name}: {troubled[0].trouble}"))
-        elif open_ones:
-            why = f"{open_ones[0].name}: {open_ones[0].containment}"
-            found.append(Check(f"Workers of zone {zone}", State.WARNING, why, "See the operations page of the docs."))
+            said = [f"{one.name}: {one.trouble}" for one in troubled[:1]]
+            said += [f"{one.name}: {one.containment}" for one in open_ones[:1]]
+            todo = "See the operations page of the docs." if open_ones else ""
+            found.append(Check(f"Workers of zone {zone}", state, " ".join(said), todo))
         else:
             found.append(Check(f"Workers of zone {zone}", State.OK, f"{names}: {running[0].containment}"))
     return found

@@ -214,12 +214,14 @@ def serve(zone: str, *, burst: bool = False, between: Callable[[], object] = lam
     """Work until told to stop. A worker that loses the queue in the middle of a job ends; here the next one begins."""
     while True:
         try:
+            for warning in warnings():
+                log.warning("%s", warning)
             one = worker(zone)
             one.between = between
             one.work(burst=burst, logging_level="WARNING")
             if burst or one._shutdown_requested_date is not None:
                 return
-        except Errors as error:
+        except (QueueAway, *Errors) as error:
             log.warning("The queue is away: %s; it is tried again", error)
             if burst:
                 raise away(error) from error
@@ -228,22 +230,31 @@ def serve(zone: str, *, burst: bool = False, between: Callable[[], object] = lam
 
 def warnings() -> list[str]:
     """What would lose jobs or events in this server's configuration, as sentences; empty if nothing."""
+    return keeping()[1]
+
+
+def keeping() -> tuple[str, list[str]]:
+    """How this server keeps jobs and events, as a sentence, and its warnings. Raises QueueAway."""
     try:
-        configured = redis().config_get("maxmemory-policy", "appendonly", "save")
-    except redis_client.ResponseError:
-        return []  # managed servers forbid CONFIG
+        found = redis().config_get("maxmemory-policy", "appendonly", "save")
+    except redis_client.ResponseError:  # managed servers forbid CONFIG
+        return "", [
+            "Whether the queue may forget jobs is not known: it lets nobody read its configuration. See there that "
+            "maxmemory-policy is noeviction and appendonly is yes."
+        ]
     except Errors as error:
         raise away(error) from error
-    found = []
-    policy = configured.get("maxmemory-policy", "noeviction")
+    policy, save = found.get("maxmemory-policy", "unknown"), found.get("save")
+    kept = "an append-only file" if found.get("appendonly") == "yes" else "snapshots" if save else "nothing"
+    wrong = []
     if policy != "noeviction":
-        found.append(f"The queue's maxmemory-policy is {policy}, so it may forget jobs; set it to noeviction.")
-    if configured.get("appendonly") == "no" and not configured.get("save"):
-        found.append(
+        wrong.append(f"The queue's maxmemory-policy is {policy}, so it may forget jobs; set it to noeviction.")
+    if kept == "nothing":
+        wrong.append(
             "The queue keeps nothing on disk: after a restart the controller queues all work again, and what a page "
             "was following is read from the database. Set appendonly to yes to spare that."
         )
-    return found
+    return f"Its maxmemory-policy is {policy}; on disk it keeps {kept}.", wrong
 
 
 def forget() -> None:

@@ -57,6 +57,13 @@ def test_a_worker_without_containment_is_named(crew):
     )
 
 
+def test_what_keeps_a_worker_from_work_does_not_hide_that_it_contains_nothing(crew):
+    Process.objects.create(sort=WORKER, name="old:3", zone="default", contained=False, containment="Not contained: x.")
+    Process.objects.filter(name="old:3").update(trouble="The disk is full.")
+    check = said("Workers of zone default")
+    assert (check.state, check.sentence) == (State.WARNING, "old:3: The disk is full. old:3: Not contained: x.")
+
+
 def test_a_queue_that_is_away_hides_no_other_part(crew, settings):
     settings.MERGEYARD_REDIS_URL = "redis://127.0.0.1:1/0"
     assert said("Queue").state is State.BAD
@@ -64,17 +71,36 @@ def test_a_queue_that_is_away_hides_no_other_part(crew, settings):
     assert "queue_length" not in health.figures()
 
 
-def test_a_queue_that_may_forget_is_a_warning(crew):
+def test_a_queue_that_may_forget_is_a_warning_and_a_worker_says_so_when_it_begins(crew, caplog):
     kept = queues.redis().config_get("maxmemory-policy", "appendonly", "save")
     try:
+        queues.redis().config_set("appendonly", "yes")
+        assert said("Queue").sentence.endswith("policy is noeviction; on disk it keeps an append-only file.")
+        assert said("Queue").state is State.OK
+        queues.redis().config_set("appendonly", "no")
         queues.redis().config_set("maxmemory-policy", "allkeys-lru")
         queues.redis().config_set("save", "")
         assert said("Queue").state is State.WARNING
         assert "maxmemory-policy is allkeys-lru" in said("Queue").sentence
         assert "keeps nothing on disk" in said("Queue").sentence
+        queues.serve("default", burst=True)
+        assert "maxmemory-policy is allkeys-lru" in caplog.text
     finally:
         for name, value in kept.items():
             queues.redis().config_set(name, value)
+
+
+def test_a_queue_whose_configuration_nobody_may_read_is_not_said_to_be_well(crew, settings):
+    own = queues.redis()
+    own.acl_setuser(
+        "somebody", enabled=True, passwords=["+word"], categories=["+@all"], commands=["-config"], keys=["*"]
+    )
+    settings.MERGEYARD_REDIS_URL = settings.MERGEYARD_REDIS_URL.replace("unix://", "unix://somebody:word@")
+    try:
+        assert said("Queue").state is State.WARNING
+        assert said("Queue").sentence.startswith("Whether the queue may forget jobs is not known")
+    finally:
+        own.acl_deluser("somebody")
 
 
 def test_a_history_that_was_rewritten_is_an_alarm(crew):
