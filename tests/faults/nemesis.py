@@ -1,7 +1,7 @@
 """What goes wrong: each fault has a name, begins, lasts, and ends by being mended. Seeded.
 
-A round tries every fault once, in an order of the seed's. The database and the queue are servers of our own, so a
-fault is the real thing: a signal, a command of theirs, a disk without room, a connection that is cut.
+A round tries every fault once, or a part of them, in an order of the seed's. The database and the queue are servers of
+our own, so a fault is the real thing: a signal, a command of theirs, a disk without room, a connection that is cut.
 """
 
 import contextlib
@@ -17,6 +17,27 @@ from tests.faults.cluster import CONTROLLERS, FAKETIME, VOLUMES, WORKERS, signal
 from tests.faults.load import path_of, text_of
 
 HOUR = 3600
+THREATS = {  # of tests/threats.py: the fault that is this threat
+    "faults.kill-web": "kill web",
+    "faults.kill-worker": "kill worker",
+    "faults.kill-controller": "kill controller",
+    "faults.controllers": "end controller",
+    "faults.kill-play": "kill play",
+    "faults.stopped-worker": "stop worker",
+    "faults.redis-killed": "kill queue",
+    "faults.redis-emptied": "empty queue",
+    "faults.redis-full": "full queue",
+    "faults.redis-slow": "slow queue",
+    "faults.database-commit": "cut connections to the database",
+    "faults.database-restarted": "crash database",
+    "faults.git-gone": "git away",
+    "faults.git-slow": "git slow",
+    "faults.clock": "clock +1 h",
+    "faults.disk-repository": "full disk below the repository",
+    "faults.disk-attempts": "full disk below the attempts",
+    "faults.disk-database": "full disk below the database",
+    "git.commit-on-main": "commit on main that nobody approved",
+}
 INTRUDER = Person("Intruder", "intruder@office.example")
 
 
@@ -26,10 +47,10 @@ def plays_begun(ledger):
 
 
 class Nemesis:
-    def __init__(self, cluster, history, random, *, lease, calm):
+    def __init__(self, cluster, history, random, *, lease, calm, part=(0, 1)):
         self.cluster, self.history, self.random = cluster, history, random
-        self.lease, self.calm = lease, calm
-        self.count = 0
+        self.lease, self.calm, self.part = lease, calm, part
+        self.tried = []
 
     def faults(self):
         """Name -> what does it and mends it. Those that this host does not allow are not there."""
@@ -64,17 +85,24 @@ class Nemesis:
             found |= {f"clock {hours:+d} h": (self.clock, hours * HOUR) for hours in (-1, 1)}
         return found
 
+    def own(self, names):
+        """Those of our part, in the seed's order."""
+        number, parts = self.part
+        own = sorted(names)[number::parts]
+        return self.random.sample(own, len(own))
+
     def round(self, until):
-        """Every fault once, as far as there is time."""
+        """Every fault of our part once, as far as there is time. Of parts the threats come first, and all of them."""
         faults = self.faults()
-        for name in self.random.sample(sorted(faults), len(faults)):
-            if time.monotonic() > until:
+        first = faults.keys() & THREATS.values() if self.part[1] > 1 else set()
+        for name in [*self.own(first), *self.own(faults.keys() - first)]:
+            if name not in first and time.monotonic() > until:
                 return
             verb, *what = faults[name]
             self.history.note(name, "begins")
             verb(*what)
             self.history.note(name, "ends")
-            self.count += 1
+            self.tried.append(name)
             self.pause(0, 2 * self.calm)
 
     def pause(self, least, most):

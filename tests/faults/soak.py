@@ -41,6 +41,7 @@ class Seed:
         self.home, self.seed, self.lease = home, options.seed, options.lease
         self.seconds, self.merges = options.seconds, options.merges
         self.calm, self.rounds = options.calm, options.rounds
+        self.part = options.seed % options.parts, options.parts
         self.cluster = Cluster(home, lease=self.lease, renew=self.lease * 2 // 3)
         self.cluster.settings |= {
             "FAULTS_SEED": str(self.seed),
@@ -102,18 +103,20 @@ class Seed:
 
         for name in WRITERS:
             self.cluster.start(name)
-        nemesis = Nemesis(self.cluster, self.history, random.Random(self.seed), lease=self.lease, calm=self.calm)
+        chance = random.Random(self.seed)
+        nemesis = Nemesis(self.cluster, self.history, chance, lease=self.lease, calm=self.calm, part=self.part)
         until = time.monotonic() + self.seconds
         try:
             for _ in range(self.rounds):
                 if time.monotonic() > until or len(self.merged()) >= self.merges:
                     break
                 nemesis.round(until)
-                say(f"seed {self.seed}: {len(self.merged())} merges, {nemesis.count} faults")
+                say(f"seed {self.seed}: {len(self.merged())} merges, {len(nemesis.tried)} faults")
         finally:
             nemesis.mend()
+        say(f"seed {self.seed}: tried {', '.join(sorted(set(nemesis.tried)))}")
         self.cluster.stop(WRITERS)
-        return nemesis.count
+        return len(nemesis.tried)
 
     def merged(self):
         return merged(histories.read(self.home / "history.jsonl"))
@@ -253,6 +256,7 @@ def run_all(options):
         argv = [sys.executable, "-m", "tests.faults.soak", "--seed", str(seed), "--seconds", str(options.seconds)]
         argv += ["--merges", str(options.merges - total[0]), "--lease", str(options.lease), "--keep", options.keep]
         argv += ["--open", str(options.open), "--calm", str(options.calm), "--rounds", str(options.rounds)]
+        argv += ["--parts", str(options.parts)]
         last = ""
         with subprocess.Popen(in_its_own_mounts(argv), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             try:
@@ -283,6 +287,8 @@ def main():
     parser.add_argument("--lease", type=int, default=9, help="seconds of a lease; the product has 30 (9)")
     parser.add_argument("--calm", type=float, default=3, help="seconds between two faults, on average (3)")
     parser.add_argument("--rounds", type=int, default=10**6, help="times that a seed tries every fault, at most")
+    help = "each seed tries one of so many parts of the faults, threats first: so many seeds in a row try all (1)"
+    parser.add_argument("--parts", type=int, default=1, help=help)
     parser.add_argument("--open", type=int, default=40, help="work items after which the writers wait (40)")
     parser.add_argument("--keep", default="", help="a directory for the logs, histories and journals of all seeds")
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
