@@ -95,6 +95,22 @@ def test_after_ten_wrong_passwords_even_the_right_one_waits(office, client):
 
 
 @pytest.mark.threat("web.brute-force")
+def test_tries_at_the_same_time_are_counted_too(office, client, monkeypatch):
+    """The next one comes while the password of the one before is looked at."""
+    signed_up(office)
+    looked_at = []
+
+    def slowly(*given, **named):
+        looked_at.append(named["password"])
+        if len(looked_at) < 15:
+            Client().post("/login/", {"username": "rita", "password": f"guess {len(looked_at)}"})
+
+    monkeypatch.setattr("django.contrib.auth.forms.authenticate", slowly)
+    client.post("/login/", {"username": "rita", "password": "guess 0"})
+    assert looked_at == [f"guess {number}" for number in range(10)]
+
+
+@pytest.mark.threat("web.brute-force")
 def test_a_flood_of_other_names_does_not_make_it_forget(office, client):
     signed_up(office)
     for _ in range(10):
