@@ -39,6 +39,7 @@ class EventWriter:
         self.run, self.mask = run, mask
         self.stale = False
         self.number = 0
+        self.characters = 0  # of all entries, as they are kept
         self._lock = threading.Lock()
         self._unsent: list[Event] = []
         self._spool = _spool_of(run)
@@ -118,6 +119,7 @@ class EventWriter:
     def _hand_on(self, batch: list[Event]) -> None:
         if batch:
             entries = [json.dumps(as_entry(event), ensure_ascii=False) for event in batch]
+            self.characters += sum(map(len, entries))
             self._hold(batch, entries)
             crash_point("events: in the spool")
             self._to_stream(batch, entries)

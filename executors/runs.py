@@ -288,6 +288,8 @@ class _Run:
             return f"It took longer than {settings.MERGEYARD_RUN_TIMEOUT_SECONDS} seconds and was ended."
         if writer.number > settings.MERGEYARD_RUN_LINES:
             return f"It printed more than {settings.MERGEYARD_RUN_LINES:,} lines and was ended."
+        if writer.characters > settings.MERGEYARD_RUN_OUTPUT_MB * 1_000_000:
+            return f"It printed and reported more than {settings.MERGEYARD_RUN_OUTPUT_MB:,} MB and was ended."
         return play.beyond(self.limits)
 
     def _line(self, sort: str, task: str, text: str, writer: EventWriter) -> None:

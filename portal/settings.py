@@ -80,6 +80,7 @@ MERGEYARD_RUN_TIMEOUT_SECONDS = env.int("MERGEYARD_RUN_TIMEOUT_SECONDS", default
 # Of all processes of a run together, and what it keeps in its directory.
 MERGEYARD_RUN_MEMORY_MB = env.int("MERGEYARD_RUN_MEMORY_MB", default=2000)
 MERGEYARD_RUN_PROCESSES = env.int("MERGEYARD_RUN_PROCESSES", default=500)
+MERGEYARD_RUN_OUTPUT_MB = env.int("MERGEYARD_RUN_OUTPUT_MB", default=2000)
 MERGEYARD_RUN_LINES = env.int("MERGEYARD_RUN_LINES", default=5_000_000)
 # Where events wait on a worker's host until the database has them, and how many MB. With it full, no work is taken.
 MERGEYARD_SPOOL_DIR = Path(env.str("MERGEYARD_SPOOL_DIR", default=str(MERGEYARD_SECRETS_DIR.parent / "spool")))

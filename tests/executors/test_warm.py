@@ -165,6 +165,7 @@ LIMITS = {
     "eat 4": "It took more than 400 MB of memory and was ended.",
     "breed 60": "It ran more than 50 processes at once and was ended.",
     "flood 3000": "It printed more than 2,000 lines and was ended.",
+    "flood 1500": "It printed and reported more than 0.1 MB and was ended.",
 }
 
 
@@ -178,13 +179,14 @@ def test_a_worker_drops_idle_ones_while_it_waits(yard, settings):
 @pytest.mark.threat("worker.limits")
 @pytest.mark.parametrize(
     ("how", "trouble"),
-    [*product(("warm", "cold", "uncontained"), ("eat 4", "breed 60")), ("warm", "flood 3000")],
+    [*product(("warm", "cold", "uncontained"), ("eat 4", "breed 60")), ("warm", "flood 3000"), ("warm", "flood 1500")],
 )
 def test_a_run_that_takes_too_much_is_ended_and_others_go_on(yard, settings, how, trouble):
     settings.MERGEYARD_WARM_SANDBOXES = 4 if how == "warm" else 0
     settings.MERGEYARD_CONTAINMENT, settings.MERGEYARD_UNCONTAINED = "off" if how == "uncontained" else "auto", ["*"]
     settings.MERGEYARD_RUN_MEMORY_MB, settings.MERGEYARD_RUN_PROCESSES = 400, 50
     settings.MERGEYARD_RUN_LINES = 2000
+    settings.MERGEYARD_RUN_OUTPUT_MB = 0.1 if trouble == "flood 1500" else 2000
     yard.roll_out({box("greedy"): document("Box", trouble=trouble), box("orders", "shelf-b"): document("Box")})
     greedy, other = yard.items()
     assert greedy.state == "failed"
