@@ -1,17 +1,20 @@
 """Every address of the portal, for everybody: who gets in, what a form needs, what goes out."""
 
+import json
 import re
 
 import pytest
 from django.apps import apps
-from django.db.models import CharField, TextField
+from django.db.models import CharField, JSONField, TextField
 from django.test import Client
 from django.urls import get_resolver
 
 from changes import tokens, workflow
-from changes.models import Approval, ChangeRequest, Comment, Transition
+from changes.models import Approval, ChangeRequest, Comment, MergeIntent, Transition
 from changes.repository import MAIN_REF
-from executors.models import Event, Run, WorkItem
+from changes.review import evaluate
+from changes.states import IntentState
+from executors.models import Cursor, Event, Process, Run, WorkItem
 from tests.changes.conftest import FILES, ORDERS, REFUNDS, box
 
 SITE = FILES["mergeyard.yml"]
@@ -161,24 +164,69 @@ def test_strangers_and_auditors_change_nothing_of_a_request_that_is_not_theirs(s
     assert ChangeRequest.objects.filter(requester=getattr(office, who)).exclude(state="draft").count() == 0
 
 
+def hostile(column):
+    """A value for it; None for one that is a choice, a key or an address."""
+    if column.name in KEYS or getattr(column, "choices", None) or getattr(column, "unique", False):
+        return None
+    if isinstance(column, CharField | TextField):
+        return MARKUP[: column.max_length]
+    given = [MARKUP] if column.name == "reasons" else {"message": MARKUP, "reasons": [MARKUP], MARKUP: MARKUP}
+    return given if isinstance(column, JSONField) else None
+
+
+def declare_markup(office):
+    """In every free text of what the platform team declares, and in a document."""
+    said = json.dumps(MARKUP)
+    rule = "match: {environment: test}, approvals: {from: platform, count: 1}"
+    files = {
+        "mergeyard.yml": f"{SITE.replace('Office', said)}auditors: audit\n",
+        "teams/audit.yml": f"title: {said}\nmembers: [anna]\n",
+        "teams/payments.yml": FILES["teams/payments.yml"].replace("Payments", said),
+        "teams/shelves.yml": FILES["teams/shelves.yml"].replace("Shelves", said),
+        "systems/shelf-test.yml": FILES["systems/shelf-test.yml"] + f"title: {said}\n",
+        "policies/office.yml": f"- {{id: two-eyes, {rule}, message: {said}}}\n",
+    }
+    on_main(office, files)
+    request = office.proposed({ORDERS: box(4) + f"  colour: {said}\n"}, title=MARKUP)
+    workflow.approve(request, office.olga, "yes", [item.digest for item in evaluate(request).plan.items], "x")
+    on_main(office, {"systems/shelf-prod.yml": FILES["systems/shelf-prod.yml"].replace("{}", f"{{{said}: {said}}}")})
+    return request
+
+
+def on_main(office, files):
+    sha = office.commit_by_hand({path: text.encode() for path, text in files.items()})
+    MergeIntent.objects.create(head=sha, commit=sha, state=IntentState.DONE)
+
+
 @pytest.mark.threat("web.xss")
-def test_whatever_text_a_row_holds_is_text_on_every_page(site, office, reader):
-    """Of every table, every column that is neither a choice nor a key or an address."""
+def test_whatever_text_a_row_or_a_file_holds_is_text_on_every_page(site, office, reader):
+    """Of every table every column that is neither a choice nor a key or an address; and what main declares."""
+    asked = declare_markup(office)
     workflow.comment(site.merged, office.sam, "x")
-    Event.objects.create(run=Run.objects.get(), number=1, sort="line", text="x", at=office.now)
+    run = Run.objects.get()
+    for number, sort in enumerate(("line", "task", "resource", "note"), 1):
+        Event.objects.create(run=run, number=number, sort=sort, text="x", data={}, at=office.now)
+    for sort in ("controller", "worker"):
+        Process.objects.create(sort=sort, name="x", zone="default", contained=False)
+    Cursor.objects.get_or_create(pk=1)
     for model in (model for app in ("changes", "executors") for model in apps.get_app_config(app).get_models()):
-        columns = [c for c in model._meta.get_fields() if isinstance(c, CharField | TextField) and not c.choices]
-        free = {c.name: MARKUP[: c.max_length] for c in columns if c.name not in KEYS and not c.unique}
-        model.objects.update(**free)
-    shown = set()
+        columns = {column.name: hostile(column) for column in model._meta.get_fields()}
+        free = {name: value for name, value in columns.items() if value is not None}
+        assert not free or model.objects.update(**free), f"there is no row of {model.__name__}"
+    shown, clients = {}, [reader("rita"), reader("pia")]
+    more = [f"/changes/{site.merged.pk}/?tab=discussion", f"/changes/{asked.pk}/?tab=checks", "/systems/shelf-prod/"]
     for name, pattern in addresses().items():
-        for path in (site(pattern), f"/changes/{site.merged.pk}/?tab=discussion"):
-            for who in ("rita", "pia"):
-                answer = reader(who).get(path)
+        if name in CHANGING:
+            continue
+        for path in (site(pattern), *more):
+            for client in clients:
+                answer = client.get(path)
                 if answer.headers["Content-Type"].startswith("text/html"):
                     assert "<xss" not in answer.content.decode(), name
-                    shown |= {name} if "&lt;xss" in answer.content.decode() else set()
-    assert shown >= {"home", "change", "rollout", "run_log", "history", "resource", "compose", "tokens"}
+                    place = name if path == site(pattern) else path
+                    shown[place] = shown.get(place, 0) + answer.content.decode().count("&lt;xss")
+        more = []
+    assert {name for name, times in shown.items() if not times} == {"login", "metrics", "compose_save"}
 
 
 @pytest.mark.threat("web.headers")
