@@ -141,6 +141,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "web.xss": Threat("Markup in every field that reaches a page", "Escaping everywhere, no mark_safe, a strict content security policy"),
         "web.escapes": Threat("Floods of escape sequences", "Sequences are parsed to colours and never passed on"),
         "web.long-line": Threat("A line of a million columns", "Cut, and it says so"),
+        "web.long-run": Threat("A run that prints very many lines", "Stored in turns, shown from its end; limits on lines and bytes"),
         "web.overwrite": Threat("Lines that a carriage return overwrites", "Only what a terminal would show in the end"),
         "web.foreign-stream": Threat("The stream of somebody else's run", "Rights are asked for each run of a stream"),
         "web.revoked": Threat("A reader who loses the right, or signs out", "Streams ask again while they stream"),

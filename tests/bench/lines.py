@@ -4,6 +4,7 @@ Two workers are processes of their own; the page is asked for in this one.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -13,6 +14,16 @@ from pathlib import Path
 from tests.bench.yard import open_yard
 
 ROOT = Path(__file__).parents[2]
+
+
+def flaws(texts, lines):
+    """Of the numbered lines among what a run of so many has printed: how many are lost, doubled, out of order."""
+    numbers = [int(text.split()[1]) for text in texts if text.startswith("line ")]
+    return {
+        "lost": lines - len(set(numbers)),
+        "doubled": len(numbers) - len(set(numbers)),
+        "out of order": sum(one > other for one, other in itertools.pairwise(numbers)),
+    }
 
 
 def main():
@@ -63,8 +74,7 @@ def main():
             took = time.monotonic() - began
             run = Run.objects.get(item=long)
             texts = Event.objects.filter(run=run, text__startswith="line ").order_by("number")
-            numbers = [int(text.split()[1]) for text in texts.values_list("text", flat=True).iterator()]
-            lost = options.lines - len(set(numbers))
+            found = flaws(texts.values_list("text", flat=True).iterator(), options.lines)
             client = Client(headers={"host": "localhost"})
             client.force_login(yard.user("rita"))
             address = reverse("rollout", args=[long.rollout_id])
@@ -77,18 +87,15 @@ def main():
                 worker.terminate()
                 worker.wait()
     beside.sort()
-    print(
-        f"lines {options.lines}, lost {lost}, doubled {len(numbers) - len(set(numbers))}, in order "
-        f"{numbers == sorted(numbers)}, {options.lines / took:,.0f} a second"
-    )
+    said = ", ".join(f"{name} {count}" for name, count in found.items())
+    print(f"lines {options.lines}, {said}, {options.lines / took:,.0f} a second")
     print(
         f"a run of one task alone {alone:.2f} s; beside it {len(beside)} of them, median "
         f"{beside[len(beside) // 2]:.2f} s, longest {beside[-1]:.2f} s"
     )
-    print(
-        f"its page: status {page.status_code}, {opened:.3f} s, {len(page.content):,} bytes, last line shown "
-        f"{f'line {options.lines - 1}'.encode() in page.content}"
-    )
+    shown = f"line {options.lines - 1}".encode() in page.content
+    print(f"its page: status {page.status_code}, {opened:.3f} s, {len(page.content):,} bytes, last line shown {shown}")
+    sys.exit(int(any(found.values()) or not shown))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from django.db import connection
 
 from executors.models import Commit, Cursor, Process, Rollout, Run, WorkItem
 from tests.executors.conftest import box, document
-from tests.executors.test_claim import lose
 from tests.servers import start_valkey
 
 pytestmark = pytest.mark.stack
@@ -83,22 +82,6 @@ def machine(yard, settings, own_queue):
 
 def states():
     return [item.state for item in WorkItem.objects.order_by("pk")]
-
-
-@pytest.mark.threat("faults.kill-worker", "worker.leftovers")
-def test_a_killed_worker_takes_its_play_with_it_and_another_one_goes_on(yard, machine):
-    worker = machine.start("worker")
-    yard.merge({box("slow"): document("Box", trouble="slow 4")})
-    until(yard.sleepers)
-    worker.send_signal(signal.SIGKILL)
-    until(lambda: not yard.sleepers(), within=5)
-    assert yard.stored("slow") is None
-    machine.start("worker")
-    lose(WorkItem.objects.get())
-    until(lambda: states() == ["succeeded"])
-    assert [run.state for run in Run.objects.order_by("number")] == ["interrupted", "succeeded"]
-    assert yard.stored("slow") is not None
-    until(lambda: not yard.attempts())
 
 
 def stop(worker):
