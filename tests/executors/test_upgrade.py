@@ -11,6 +11,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from executors import queues
+from executors.models import Run
 from tests.executors.conftest import box, document
 from tests.executors.test_processes import machine, own_queue, states, until
 
@@ -110,17 +111,21 @@ def version_before(tmp_path_factory):
 @pytest.mark.stack
 @pytest.mark.threat("faults.upgrade")
 @pytest.mark.parametrize("behind", ["worker", "controller"])
-def test_what_one_version_queues_the_other_one_runs(yard, machine, version_before, behind):
+def test_what_one_version_queues_the_other_one_runs_and_a_switch_disturbs_no_run(yard, machine, version_before, behind):
     assert len(list(version_before.glob("*/migrations/0*.py"))) < len(list(ROOT.glob("*/migrations/0*.py")))
-    old, new = (["controller", "--interval", "1"], ["worker"]) if behind == "controller" else (["worker"], [])
+    command = ["controller", "--interval", "1"] if behind == "controller" else ["worker"]
     if behind == "controller":
         machine.running[0].kill()  # the new one, which every machine begins with
-    machine.start(*old, tree=version_before)
-    if new:
-        machine.start(*new)
-    yard.merge({box("one"): document("Box"), box("two", "shelf-b"): document("Box")})
+        machine.start("worker")
+    old = machine.start(*command, tree=version_before)
+    yard.merge({box("one"): document("Box", trouble="slow 3"), box("two", "shelf-b"): document("Box")})
+    until(yard.sleepers)
+    old.terminate()
+    machine.start(*command)
     until(lambda: states() == ["succeeded", "succeeded"])
+    assert [run.state for run in Run.objects.all()] == ["succeeded", "succeeded"]
+    assert old.wait(timeout=20) == 0
     yard.merge({box("one"): None})
     until(lambda: states() == ["succeeded"] * 3)
     assert yard.stored("one") is None
-    assert all(process.poll() is None for process in machine.running[-1:])
+    assert machine.running[-1].poll() is None
