@@ -35,10 +35,11 @@ class Login(auth_views.LoginView):
 
     def _tries(self) -> int:
         """Of this name, with this one. It counts before its password is looked at: others may be on their way."""
-        while True:
+        for _ in range(3):
             cache.add(self._key, 0, WAIT_SECONDS)
             with contextlib.suppress(ValueError):  # it expired in between
                 return cache.incr(self._key)
+        return MAX_FAILURES + 1
 
     def form_valid(self, form: object) -> HttpResponse:
         cache.delete(self._key)

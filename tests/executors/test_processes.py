@@ -176,7 +176,7 @@ def test_a_queue_that_dies_in_the_middle_of_a_run_loses_nothing(yard, machine, o
     yard.merge({box("later"): document("Box")})
     until(lambda: states() == ["succeeded", "queued"])
     own_queue.start()
-    until(lambda: states() == ["succeeded", "succeeded"], within=90)
+    until(lambda: states() == ["succeeded", "succeeded"])
     assert worker.poll() is None
     events = yard.events(Run.objects.order_by("pk").first())
     assert [event.number for event in events] == list(range(1, len(events) + 1))
