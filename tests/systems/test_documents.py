@@ -73,6 +73,21 @@ def test_a_document_that_moves_to_another_team_is_one_transfer_and_no_deletion(b
     assert [(item.operation, item.old_path) for item in plan.items] == [(Operation.TRANSFER, path(kind, "one"))]
 
 
+@pytest.mark.threat("values.many", "values.long", "values.magic")
+@proves("hostile values", ALL)
+def test_a_list_or_text_that_is_too_long_and_a_field_that_ansible_would_obey_are_refused(kind):
+    spec = kind.resource()["spec"]
+    worse = {"ansible_connection": {"ansible_connection": "ssh"}}
+    for field, value in kind.example.spec.items():
+        if isinstance(value, list):
+            worse[field] = {field: [*value] * 10_000}
+        elif isinstance(value, str):
+            worse[field] = {field: "x" * 1_000_000}
+    for field, change in worse.items():
+        problems = CATALOG.kinds[kind.name].problems({**spec, **change}, file="one.yml", name="one")
+        assert any(field in str(problem) for problem in problems), field
+
+
 @proves("the plan says what a deletion costs", ALL)
 def test_a_deletion_is_told_as_a_risk_of_its_own_kind(base, kind):
     before = base(kind, {path(kind, "one"): document(kind, kind.resource()["spec"])})

@@ -131,6 +131,7 @@ def failures(futures: dict[str, Future[Any]]) -> dict[str, str]:
 class ActionModule(ResourceAction):  # type: ignore[misc]
     KIND = "KafkaTopic"
     MARKED = False
+    LONGEST_TEXT = 32_767
 
     def open(self) -> None:
         from confluent_kafka import admin

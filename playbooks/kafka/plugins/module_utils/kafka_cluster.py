@@ -81,6 +81,7 @@ class BrokerAction(ResourceAction):  # type: ignore[misc]
     """A kind whose resources are read and written as a whole, by requests to one broker."""
 
     MARKED = False
+    LONGEST_TEXT = 32_767
     ASKS: ClassVar[tuple[Any, ...]]  # the requests that the broker must know
     WHAT: ClassVar[str]  # what the broker must have, for the sentence that says it has not
     NEEDS: ClassVar[int] = ALTER  # what Mergeyard's user must be allowed on the cluster

@@ -39,6 +39,9 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         self.learn_collations()
         names = [str(resource.spec["name"]) for resource in resources]
+        names = [name for name in names if DATABASE_NAME.fullmatch(name)]  # another one could spoil the whole question
+        if not names:
+            return {}
         return {(row["name"],): self.found(row) for row in self.rows(f"{SELECT} WHERE SCHEMA_NAME IN %s", names)}
 
     def gather(self) -> list[Found]:

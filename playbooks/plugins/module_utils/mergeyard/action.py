@@ -84,6 +84,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
     KIND: ClassVar[str]
     IDENTITY: ClassVar[tuple[str, ...]] = ("name",)
     MARKED: ClassVar[bool] = True  # whether the system can hold our ownership marker
+    LONGEST_TEXT: ClassVar[int] = 0  # bytes of a text that the system can be sent, if a longer one breaks a request
 
     connection: dict[str, Any]
     directory: str
@@ -181,7 +182,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         fit: list[Outcome] = []
         for resource in resources:
             outcome = Outcome(resource)
-            outcome.failure = refusal(resource, seen, resource.identity(self.IDENTITY))
+            outcome.failure = refusal(resource, seen, resource.identity(self.IDENTITY), self.LONGEST_TEXT)
             if outcome.failure:
                 yield outcome
             else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 Spec = dict[str, object]
 Identity = tuple[object, ...]
+LONGEST_SENTENCE = 1000
 
 
 class SystemDown(Exception):
@@ -65,6 +66,8 @@ class Outcome:
     failure: str = ""
 
     def fail(self, sentence: str) -> None:
+        if len(sentence) > LONGEST_SENTENCE:  # some systems repeat all that they were given
+            sentence = f"{sentence[: LONGEST_SENTENCE - 200]} ... {sentence[-190:]}"
         self.failure, self.changed, self.after = sentence, False, self.before
 
     def event(self, kind: str) -> dict[str, object]:
@@ -116,10 +119,23 @@ def reserved_key(value: object) -> str | None:
     return None
 
 
-def refusal(resource: Resource, seen: set[Identity], identity: Identity) -> str:
-    """Why a resource is not looked at any further, whatever its system says; empty if there is no reason."""
+def too_long(value: object, longest: int) -> str:
+    """The first text with more bytes than that, at any depth; empty if there is none."""
+    if isinstance(value, str):
+        return value if len(value.encode(errors="replace")) > longest else ""
+    inner = [*value, *value.values()] if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    return next((found for each in inner if (found := too_long(each, longest))), "")
+
+
+def refusal(resource: Resource, seen: set[Identity], identity: Identity, longest: int = 0) -> str:
+    """Why a resource is not looked at any further, whatever its system says; empty if there is no reason.
+
+    `longest`: how many bytes a text may have that is sent to the system; 0 where it does not matter.
+    """
     if key := reserved_key(resource.spec):
         return f"The key {shown(key)} is reserved; use another one."
+    if longest and (text := too_long(resource.spec, longest)):
+        return f"{shown(text)} is longer than the system's {longest} bytes."
     if any(not isinstance(part, str) or not part for part in identity):
         return "The resource has no name on the system."
     if not all(str(part).isprintable() for part in identity):

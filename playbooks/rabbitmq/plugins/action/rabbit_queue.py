@@ -23,6 +23,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
 )
 from ansible.module_utils.rabbit import RabbitAction, name_of  # noqa: E402
 
+LONGEST_KEY = 255
 TYPES = ("classic", "quorum")
 EXCHANGES = ("amq.direct", "amq.fanout", "amq.headers", "amq.match", "amq.rabbitmq.trace", "amq.topic")  # of a new host
 NO_LIMIT = -1
@@ -79,6 +80,8 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
         bindings: list[dict[str, str]] = spec["bindings"]
         for one in bindings:
             name_of("bindings", one["exchange"])
+            if len(one["routing_key"].encode(errors="replace")) > LONGEST_KEY:
+                raise Refused(f"bindings: {shown(one['routing_key'])} is longer than RabbitMQ's {LONGEST_KEY} bytes.")
             if (spec["vhost"], one["exchange"]) not in self.exchanges:
                 raise Refused(
                     f"bindings: there is no exchange {shown(one['exchange'])} in the virtual host "
