@@ -159,7 +159,8 @@ class Repository:
 
     def blob_at(self, commit: str | None, path: str) -> str | None:
         """The id of the file at `path` in a commit."""
-        return trees.blob_at(self._git, self._tree_id(commit), path)
+        tree = self._tree_id(commit)
+        return trees.blob_at(self._git, tree, path)
 
     def read(self, commit: str | None, path: str) -> bytes | None:
         blob = self.blob_at(commit, path)
@@ -187,7 +188,8 @@ class Repository:
 
         What is no regular file is there too, with an id that `read_blob` refuses.
         """
-        return trees.compare(self._git, self._tree_id(base), self._tree_id(head))
+        old, new = self._tree_id(base), self._tree_id(head)  # first: a mirror fetches them, and begins to exist
+        return trees.compare(self._git, old, new)
 
     def text_diff(self, old: str | None, new: str | None) -> tuple[Hunk, ...]:
         """The hunks between two blobs, as text; bytes that are not UTF-8 are shown as replacement characters."""

@@ -159,9 +159,8 @@ def test_a_stranger_is_refused_the_log(portal):
 def test_a_stranger_sees_states_and_no_line(portal):
     run = portal.running()
     portal.store(run, 1, 3)
-    with portal.watch(run.item.rollout, who="sam") as stream:
-        portal.stream(run, 4, 6)
-        portal.hint(run.item.rollout, run.item)
+    portal.stream(run, 4, 6)
+    with portal.watch(run.item.rollout, who="sam", seen="earlier") as stream:
         stream.until_event("state")
         assert stream.lines == []
 

@@ -134,7 +134,10 @@ def test_examples_are_valid_with_and_without_defaults(kind):
     identity = {name: "x" for name in kind.identity if name not in kind.file["example"]}
     for spec in (kind.file["example"], kind.resource()["spec"], with_defaults(kind.schema, kind.file["example"])):
         assert [error.message for error in validator.iter_errors({**spec, **identity})] == []
-    for field, value in {**kind.example.updates, **kind.example.refused, **kind.example.frozen}.items():
+    for place, value in kind.updates.items():
+        spec = kind.changed_at(kind.resource_with(place[0]), place, value)["spec"]
+        assert [error.message for error in validator.iter_errors(spec)] == []
+    for field, value in {**kind.example.refused, **kind.example.frozen}.items():
         spec = kind.resource_with(field)["spec"]
         assert [error.message for error in validator.iter_errors({**spec, field: value})] == []
 
