@@ -29,8 +29,9 @@ def flaws(texts, lines):
 def main():
     parser = argparse.ArgumentParser(prog="bin/bench lines", description=__doc__.split("\n")[0])
     parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--postgresql", action="store_true", help="on PostgreSQL, in place of SQLite")
     options = parser.parse_args()
-    with open_yard() as yard:
+    with open_yard(postgresql=options.postgresql) as yard:
         from django.conf import settings
         from django.test import Client
         from django.urls import reverse

@@ -6,16 +6,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.servers import start_valkey
+from tests.servers import start_postgresql, start_valkey
 
 CATALOG = Path(__file__).parents[1] / "executors" / "catalog"
 
 
 @contextlib.contextmanager
-def open_yard():
-    """A `Yard` with Django set up for it; once per process."""
+def open_yard(*, postgresql=False):
+    """A `Yard` with Django set up for it, on SQLite if not on PostgreSQL; once per process."""
     directory = Path(tempfile.mkdtemp(prefix="bench-")).resolve()
-    queue = start_valkey(directory / "queue")
+    servers = [queue := start_valkey(directory / "queue")]
+    if postgresql:
+        server, os.environ["MERGEYARD_DATABASE_URL"] = start_postgresql(directory / "postgresql")
+        servers.append(server)
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "portal.settings",
         "MERGEYARD_SECRET_KEY": "only-for-benchmarks",
@@ -39,5 +42,6 @@ def open_yard():
         yield Yard(directory)
         sandboxes.end()
     finally:
-        queue.stop()
+        for server in servers:
+            server.stop()
         shutil.rmtree(directory)
