@@ -172,10 +172,12 @@ def immutable_fields(change: Change) -> Iterator[Violation]:
 def growing_fields(change: Change) -> Iterator[Violation]:
     for item, document in change.documents():
         kind = change.catalog.kinds.get(document.address.kind)
-        for changed in item.fields if kind and item.base else ():
-            why = kind.grows.get(changed.field.removeprefix("spec.")) if kind else None
+        if kind is None or item.base is None:
+            continue
+        for changed in item.fields:
+            why = kind.grows.get(changed.field.removeprefix("spec."))
             before, after = changed.before, changed.after
-            if why and isinstance(before, int) and isinstance(after, int) and after < before:
+            if why and isinstance(before, (int, float)) and isinstance(after, (int, float)) and after < before:
                 message = f"{changed.field} cannot go from {before} down to {after}."
                 yield at(document, changed.field, "grows.smaller", message, why)
 

@@ -44,13 +44,21 @@ def trouble() -> str:
 
 
 def tidy() -> None:
-    """What a worker does between two runs. One that cannot reach the forge finds out before work comes."""
+    """What a worker does between two runs."""
     sandboxes.drop_idle()
     try:
         replay()
-        has_main()
     except DatabaseError as error:
         log.warning("What runs printed still waits for the database: %s", error)
+
+
+def wait() -> None:
+    """What a worker does while no work comes: one that cannot reach the forge finds out before some does."""
+    tidy()
+    try:
+        has_main()
+    except DatabaseError as error:
+        log.warning("What was discovered is not known: %s", error)
 
 
 def has_main() -> bool:

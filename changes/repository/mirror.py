@@ -87,7 +87,7 @@ class Mirror:
         except (git.GitCommandError, git.UnsafeProtocolError) as problem:
             said = [line for line in str(getattr(problem, "stderr", "") or problem).splitlines() if line.strip(" '")]
             last = said[-1].strip().removeprefix("stderr: '").removesuffix("'") if said else "it said nothing"
-            text = f"fetching main from {self.url}: {last.removeprefix('fatal: ')}"
+            text = f"fetching main from {self.url}: {last.removeprefix('fatal: ').rstrip('.')}"
             raise RepositoryError(re.sub("//[^/]*@", "//", text)) from None  # the address may hold a token
         finally:
             mirror.close()

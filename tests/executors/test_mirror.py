@@ -13,7 +13,7 @@ from django.core.management import call_command
 from changes.repository import MirroredRepository, RepositoryError, git_environment, must_be_the_forge, state
 from changes.repository import mirror as mirrors
 from changes.repository.mirror import Mirror
-from executors import queues
+from executors import jobs, queues
 from executors.models import Run
 from executors.reconcile import reconcile
 from tests.executors.conftest import box, document, running
@@ -56,6 +56,17 @@ def test_work_waits_while_the_forge_is_away_and_no_attempt_is_lost(yard, elsewhe
     assert not Run.objects.exists()
     elsewhere()
     assert yard.stored("orders")["size"] == 4
+
+
+def test_a_worker_that_cannot_reach_the_forge_says_so_before_work_comes(yard, settings):
+    yard.merge({box("orders"): document("Box")})
+    while reconcile():
+        pass
+    settings.MERGEYARD_FORGE_URL = f"file://{yard.directory}/gone.git"
+    settings.MERGEYARD_REPOSITORY = yard.directory / "nowhere" / "mirror.git"
+    assert jobs.trouble() == ""
+    jobs.wait()
+    assert "The forge does not answer this host" in jobs.trouble()
 
 
 @pytest.mark.threat("faults.git-gone")

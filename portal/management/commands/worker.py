@@ -12,7 +12,7 @@ from executors import queues
 from executors.ansible.attempt import sweep
 from executors.ansible.sandbox import containment
 from executors.ansible.warm import sandboxes
-from executors.jobs import tidy, trouble
+from executors.jobs import trouble, wait
 from executors.processes import WORKER, Presence
 
 
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         presence = Presence(WORKER, zone=zone, contained=how.works, containment=how.sentence[:200], trouble=trouble)
         presence.begin()
         try:
-            queues.serve(zone, burst=options["burst"], between=tidy)
+            queues.serve(zone, burst=options["burst"], between=wait)
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)  # it ends already, and its sandboxes before it
