@@ -199,7 +199,6 @@ def test_nothing_is_left_of_an_attempt(yard):
     assert yard.attempts() == []
 
 
-@pytest.mark.threat("faults.database-conflict")
 def test_the_end_of_a_run_waits_for_a_database_that_was_away(yard, monkeypatch):
     from django.db import OperationalError
 

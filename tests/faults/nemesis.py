@@ -29,6 +29,7 @@ THREATS = {  # of tests/threats.py: the fault that is this threat
     "faults.redis-full": "full queue",
     "faults.redis-slow": "slow queue",
     "faults.database-commit": "cut connections to the database",
+    "faults.database-conflict": "deadlock in the database",
     "faults.database-restarted": "crash database",
     "faults.git-gone": "git away",
     "faults.git-slow": "git slow",
@@ -38,6 +39,12 @@ THREATS = {  # of tests/threats.py: the fault that is this threat
     "faults.disk-database": "full disk below the database",
     "git.commit-on-main": "commit on main that nobody approved",
 }
+HELD = """
+select i.id from executors_resource r join executors_itemresource f using (kind, identity)
+join executors_workitem i on i.id = f.item_id and i.system = r.system
+where i.state = 'running' limit 1 for update of r skip locked
+"""
+WAITED_FOR = "select 1 from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))"
 INTRUDER = Person("Intruder", "intruder@office.example")
 
 
@@ -74,6 +81,7 @@ class Nemesis:
             "crash database": (self.restart_database, signal.SIGKILL),
             "cut connections to the database": (self.cut_database,),
             "slow database": (self.slow_database,),
+            "deadlock in the database": (self.deadlock,),
             "git away": (self.git_away,),
             "git cut": (self.git_cut,),
             "git slow": (self.git_slow,),
@@ -100,9 +108,10 @@ class Nemesis:
                 return
             verb, *what = faults[name]
             self.history.note(name, "begins")
-            verb(*what)
+            happened = verb(*what)
             self.history.note(name, "ends")
-            self.tried.append(name)
+            if happened is not False:
+                self.tried.append(name)
             self.pause(0, 2 * self.calm)
 
     def pause(self, least, most):
@@ -228,6 +237,25 @@ class Nemesis:
             for number in (signal.SIGSTOP, signal.SIGCONT):
                 [signalled(pid, number) for pid in backends]
                 self.pause(0.1, 0.4)
+
+    def deadlock(self):
+        """The end of a run takes its item's row and then its resources'; we hold one of those and ask for the item's.
+
+        Who waits longer than its `deadlock_timeout` is broken off: not us. Some that wait for us hold no item yet.
+        """
+        limit, before = time.monotonic() + 5 * self.lease, self.deadlocks()
+        with psycopg.connect(self.cluster.database_url) as rows:
+            while time.monotonic() < limit and self.deadlocks() == before:
+                rows.execute("set local deadlock_timeout = '60s'")
+                item, until = rows.execute(HELD).fetchone(), time.monotonic() + self.lease / 3
+                while item and time.monotonic() < until and not rows.execute(WAITED_FOR).fetchone():
+                    time.sleep(0.02)
+                rows.execute("select from executors_workitem where id = %s for update", item or [0])
+                rows.rollback()
+        return self.deadlocks() > before
+
+    def deadlocks(self):
+        return (self.cluster.home / "logs/database.log").read_text().count("deadlock detected")
 
     # Git
 

@@ -45,6 +45,7 @@ TRIED = re.compile(r"^seed \d+: tried (.+)$", re.MULTILINE)
     "faults.redis-full",
     "faults.redis-slow",
     "faults.database-commit",
+    "faults.database-conflict",
     "faults.database-restarted",
     "faults.controllers",
     "faults.git-gone",
