@@ -56,6 +56,7 @@ class Cluster:
     def __init__(self, home, *, lease=30, renew=20, attempts=3):
         self.home = home
         self.servers = {}  # name -> Server
+        self.faked = set()  # names of processes whose clock can be set
         self.canary = f"caNary-{secrets.token_hex(8)}"
         self.password, self.key = secrets.token_urlsafe(12), secrets.token_urlsafe(30)
         self.ports = {name: free_port() for name in ("web", "database")}
@@ -156,7 +157,7 @@ class Cluster:
 
     def _command(self, name):
         manage = [sys.executable, str(ROOT / "manage.py")]
-        clock = self._clock(name.split("-")[0])
+        clock = self._clock(name) if name in self.faked else {}
         if name == "database":
             argv = [str(self._programs / "postgres"), "-D", str(self.home / "volumes/database/data")]
             argv += ["-p", str(self.ports["database"]), "-c", "listen_addresses=127.0.0.1"]
@@ -224,25 +225,22 @@ class Cluster:
 
     # Clocks
 
-    def _clock(self, what):
-        if what not in ("web", "worker", "writer") or not FAKETIME.exists():
-            return {}
-        self.set_clock(what, 0)
+    def _clock(self, name):
         return {
             "LD_PRELOAD": str(FAKETIME),
             "PYTHONPATH": f"{ROOT}:{Path(__file__).parent / 'clock'}",
-            "FAKETIME_TIMESTAMP_FILE": str(self.home / "clocks" / what),
+            "FAKETIME_TIMESTAMP_FILE": str(self.home / "clocks" / name),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
         }
 
-    def set_clock(self, what, seconds):
-        """Noticed by its processes within a second."""
-        new = self.home / "clocks" / f"{what}.new"
+    def set_clock(self, name, seconds):
+        """Of a process in `faked`; it notices within a second."""
+        new = self.home / "clocks" / f"{name}.new"
         new.write_text(f"{seconds:+d}s\n")
-        new.replace(self.home / "clocks" / what)
+        new.replace(self.home / "clocks" / name)
 
     # Disks
 

@@ -23,11 +23,12 @@ THREATS = {  # of tests/threats.py: the fault that is this threat
     "faults.kill-controller": "kill controller",
     "faults.controllers": "end controller",
     "faults.kill-play": "kill play",
-    "faults.stopped-worker": "stop worker",
+    "faults.stopped-worker": "freeze worker past its lease",
     "faults.redis-killed": "kill queue",
     "faults.redis-emptied": "empty queue",
     "faults.redis-full": "full queue",
     "faults.redis-slow": "slow queue",
+    "faults.database-gone": "database away past a lease",
     "faults.database-commit": "cut connections to the database",
     "faults.database-conflict": "deadlock in the database",
     "faults.database-restarted": "crash database",
@@ -72,6 +73,7 @@ class Nemesis:
             "freeze worker past its lease": (self.freeze_long, WORKERS),
             "end worker twice": (self.end_twice, WORKERS),
             "kill play": (self.kill_play,),
+            "kill sandbox": (self.kill_sandbox,),
             "kill queue": (self.kill_queue,),
             "empty queue": (self.empty_queue,),
             "full queue": (self.full_queue,),
@@ -79,6 +81,7 @@ class Nemesis:
             "queue gone": (self.freeze, "queue"),
             "restart database": (self.restart_database, signal.SIGINT),
             "crash database": (self.restart_database, signal.SIGKILL),
+            "database away past a lease": (self.database_away,),
             "cut connections to the database": (self.cut_database,),
             "slow database": (self.slow_database,),
             "deadlock in the database": (self.deadlock,),
@@ -138,7 +141,8 @@ class Nemesis:
         """One whose play takes long: another one takes over, and must not begin beside that play."""
         ledger = self.random.choice(sorted((self.cluster.home / "systems").iterdir()))
         (ledger / "slow").touch()
-        name = self.player_of(ledger) or names[0]
+        player = self.player_of(ledger)
+        name = player or names[0]
         self.cluster.signal(name, signal.SIGSTOP)
         (ledger / "slow").unlink()
         begun, limit = plays_begun(ledger), time.monotonic() + 3 * self.lease
@@ -146,6 +150,7 @@ class Nemesis:
         while plays_begun(ledger) == begun and time.monotonic() < limit:
             time.sleep(0.2)
         self.cluster.signal(name, signal.SIGCONT)
+        return bool(player) and plays_begun(ledger) > begun
 
     def player_of(self, ledger):
         """The worker that plays something long on a ledger; none if none does for a while."""
@@ -156,19 +161,14 @@ class Nemesis:
             time.sleep(0.3)
             if not journal.exists() or '"begin"' not in journal.read_text().splitlines()[-1]:
                 continue
-            with psycopg.connect(self.cluster.database_url) as rows:
-                found = {row[0].split(":")[-1] for row in rows.execute(asked, [ledger.name])}
+            found = {row[0].split(":")[-1] for row in self.ask(asked, [ledger.name])}
             for name in WORKERS:
                 if str(self.cluster.servers[name].pid) in found:
                     return name
         return None
 
     def end(self, names):
-        name = self.one_of(names)
-        self.cluster.signal(name, signal.SIGTERM)
-        if not self.cluster.wait(name, self.lease):
-            self.cluster.kill(name)
-        self.cluster.start(name)
+        self.restart([self.one_of(names)])
 
     def end_twice(self, names):
         name = self.one_of(names)
@@ -177,10 +177,21 @@ class Nemesis:
         self.end(name)
 
     def kill_play(self):
-        """Or one that waits for a play in a warm sandbox."""
-        found = [pid for name in WORKERS for pid in self.cluster.below(name)]
-        if found:
-            signalled(self.random.choice(found), signal.SIGKILL)
+        """One of the processes that a play of ours has: the runner's, its client, a cold sandbox."""
+        return self.kill_one(self.cluster.plays_of)
+
+    def kill_sandbox(self):
+        """Anything below a worker: mostly a warm sandbox, idle or in a play."""
+        return self.kill_one(self.cluster.below)
+
+    def kill_one(self, processes_of):
+        limit = time.monotonic() + self.lease
+        while time.monotonic() < limit:
+            if found := [pid for name in WORKERS for pid in processes_of(name)]:
+                signalled(self.random.choice(found), signal.SIGKILL)
+                return True
+            time.sleep(0.02)
+        return False
 
     # The queue
 
@@ -219,6 +230,29 @@ class Nemesis:
         self.pause(0, 1)
         self.cluster.start("database")
         self.cluster.wait_for_database()
+
+    def database_away(self):
+        """Runs that go on meanwhile lose their lease: they end interrupted and are tried again."""
+        limit = time.monotonic() + self.lease
+        while not (runs := self.ask("select id from executors_run where state = 'running'")):
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.05)
+        self.cluster.kill("database")
+        time.sleep(self.lease + 1)
+        self.cluster.start("database")
+        self.cluster.wait_for_database()
+        limit = time.monotonic() + 3 * self.lease
+        over = "select 1 from executors_run where id = any(%s) and state = 'interrupted'"
+        while not self.ask(over, [[id for (id,) in runs]]):
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def ask(self, question, values=()):
+        with psycopg.connect(self.cluster.database_url) as rows:
+            return rows.execute(question, values).fetchall()
 
     def cut_database(self):
         """Again and again for a while, so that some are cut around their COMMIT."""
@@ -304,16 +338,33 @@ class Nemesis:
             self.cluster.wait_for_database()
 
     def clock(self, seconds):
-        what = self.random.choice(("web", "worker", "writer"))
-        self.cluster.set_clock(what, seconds)
-        self.pause(1.5, 3)
-        self.cluster.set_clock(what, 0)
+        """Set while they run. Only for that are they under libfaketime: every wait for a lock is dear there."""
+        names = self.cluster.names(self.random.choice(("web", "worker", "writer")))
+        self.set_clocks(names, 0)
+        self.cluster.faked.update(names)
+        self.restart(names)
+        for offset in (seconds, 0):
+            self.pause(2, 4)
+            self.set_clocks(names, offset)
+        self.cluster.faked.clear()
+        self.restart(names)
+
+    def set_clocks(self, names, seconds):
+        for name in names:
+            self.cluster.set_clock(name, seconds)
+
+    def restart(self, names):
+        for name in names:
+            self.cluster.signal(name, signal.SIGTERM)
+        for name in names:
+            if not self.cluster.wait(name, self.lease):
+                self.cluster.kill(name)
+            self.cluster.start(name)
 
     def mend(self):
         """Nothing is wrong afterwards, and everybody is there."""
         self.cluster.proxy.mode = "open"
-        for what in ("web", "worker", "writer"):
-            self.cluster.set_clock(what, 0)
+        self.set_clocks(self.cluster.faked, 0)
         for name, server in self.cluster.servers.items():
             self.cluster.signal(name, signal.SIGCONT)
             if not server.running:

@@ -44,6 +44,7 @@ TRIED = re.compile(r"^seed \d+: tried (.+)$", re.MULTILINE)
     "faults.redis-emptied",
     "faults.redis-full",
     "faults.redis-slow",
+    "faults.database-gone",
     "faults.database-commit",
     "faults.database-conflict",
     "faults.database-restarted",
