@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from changes.crash_points import crash_point
 from executors import queues
-from executors.events import BULK, LOOK, Stale, as_entry, clean, clean_data, cut, from_lines, stream_of
+from executors.events import BULK, LOOK, Stale, as_entry, clean, clean_data, cut, from_lines, keep, stream_of
 from executors.models import Event, Run
 from executors.secrets import Masker
 from executors.spool import Spool
@@ -185,7 +185,7 @@ class EventWriter:
             ours = Run.objects.filter(pk=self.run.pk, fence=self.run.fence, state__in=RUN_OPEN)
             if not ours.update(events=batch[-1].number):
                 raise Stale(f"run {self.run.pk} is no longer ours")
-            Event.objects.bulk_create(batch, batch_size=BULK)
+            keep(self.run, batch)  # without those of a bulk whose COMMIT held although its answer was lost
         crash_point("events: stored")
         self._stored = batch[-1].number
         if lines and self._spool is not None:

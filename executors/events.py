@@ -106,7 +106,7 @@ def left_in_stream(run: Run) -> list[Event]:
 
 
 def keep(run: Run, left: Sequence[Event]) -> None:
-    """Store what was left in the stream of a run that has just been ended; in the transaction that ended it."""
+    """Store those that the database lacks, in a transaction that holds only if the run is the caller's to write."""
     last = stored(run.pk)
     rows = [event for event in left if event.number > last]
     if rows:

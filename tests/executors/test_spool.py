@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 
 import pytest
 from django.db import OperationalError, transaction
@@ -85,6 +86,30 @@ def test_a_database_that_is_away_stops_no_play_and_gets_everything_when_it_is_ba
     writer.close()
     assert texts() == lines(count)
     assert files(yard) == []
+
+
+@pytest.mark.threat("faults.database-commit")
+def test_a_bulk_whose_commit_held_although_the_connection_broke_is_stored_once(yard, writer, monkeypatch):
+    broken = []
+
+    @contextlib.contextmanager
+    def atomic():
+        with transaction.atomic():
+            yield
+        if not broken:
+            broken.append(Event.objects.count())
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(event_writer, "transaction", type("Cut", (), {"atomic": staticmethod(atomic)}))
+    writer.write("line", text="line 0")
+    while not broken:
+        time.sleep(0.01)
+    for number in range(1, 5):
+        writer.write("line", text=f"line {number}")
+    writer.finish()
+    writer.close()
+    assert broken == [1]
+    assert (texts(), Run.objects.get().events, files(yard)) == (lines(5), 5, [])
 
 
 def test_nothing_unmasked_lies_on_the_disk_and_nobody_else_may_read_it(yard, writer, away):
