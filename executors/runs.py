@@ -130,6 +130,7 @@ def work_on(claim: Claim) -> None:
 def _give_up(claim: Claim, run: RunState, why: str, error: str = "") -> None:
     crash_point("run: to be given back")
     with contextlib.suppress(Stale, DatabaseError):  # then the lease ends by itself and somebody takes over
+        claim.run.refresh_from_db(fields=["state"])  # its start may have been committed although the answer was lost
         results.give_up(claim, state=run, why=why, error=error[-20_000:])
 
 

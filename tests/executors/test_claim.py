@@ -5,7 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -200,6 +200,19 @@ def test_that_a_play_set_out_to_create_is_recorded_late_too_unless_something_was
         assert waiting.resource(box("orders")).sync == "deleted"
     set_out(stale.item, list(stale.item.resources.all()))
     assert waiting.resource(box("orders")).ours == ours
+
+
+@pytest.mark.threat("faults.database-commit")
+def test_a_start_that_was_committed_although_its_answer_was_lost_leaves_no_open_run(waiting, monkeypatch):
+    from executors import runs
+
+    def cut(claim, **fields):
+        Run.objects.filter(pk=claim.run.pk).update(state=RunState.RUNNING)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(runs.results, "start", cut)
+    runs.work_on(claim("shelf-a", worker="w"))
+    assert (WorkItem.objects.get().state, Run.objects.get().state) == ("waiting", "errored")
 
 
 @pytest.mark.threat("faults.poison")
