@@ -224,5 +224,5 @@ def interrupt(
             return None
         for run in item.runs.filter(fence=item.fence, state__in=RUN_OPEN):
             move_if(run, RunState.INTERRUPTED, where=Q(), why=why, who=who, error=why)
-            events.keep(run, left)
+            events.keep_or_lose(run, left)
     return after

@@ -7,12 +7,13 @@ must not know Ansible or what a resource is.
 
 import json
 import logging
+import math
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from changes.crash_points import crash_point
 from executors import queues, spool
@@ -26,6 +27,7 @@ MAX_LINE = 20_000
 SORTS = ("line", "task", "resource", "note")
 BULK = 100
 LOOK = 1000  # entries of a stream that are read at once
+MAX_LEVELS = 150  # of an event's data: a report, which may have 100, and what is put around it
 
 _ESCAPES = re.compile(
     r"(?P<colour>\x1b\[[0-9;]*m)"
@@ -61,14 +63,21 @@ def cut(text: str) -> str:
     return f"{text[:MAX_LINE]}\x1b[0m … (cut, {len(text) - MAX_LINE} more characters)"
 
 
-def clean_data(value: Any) -> Any:
-    """What every database can hold as JSON: no NUL, no lone surrogates."""
+def clean_data(value: Any, *, levels: int = MAX_LEVELS) -> Any:
+    """What every database can hold as JSON: no NUL, no lone surrogates, of numbers only finite ones.
+
+    Raises ValueError if it is nested deeper than so many levels.
+    """
+    if levels < 0:
+        raise ValueError("It is nested too deep.")
     if isinstance(value, str):
         return re.sub("[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, dict):
-        return {clean_data(str(key)): clean_data(inner) for key, inner in value.items()}
+        return {clean_data(str(key)): clean_data(inner, levels=levels - 1) for key, inner in value.items()}
     if isinstance(value, list):
-        return [clean_data(inner) for inner in value]
+        return [clean_data(inner, levels=levels - 1) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)  # NaN, Infinity or -Infinity, as text
     return value
 
 
@@ -114,21 +123,50 @@ def keep(run: Run, left: Sequence[Event]) -> None:
         Run.objects.filter(pk=run.pk).update(events=rows[-1].number)
 
 
+def keep_or_lose(run: Run, left: Sequence[Event]) -> None:
+    """The same where the caller's transaction is worth more: what the database does not take is left out of it."""
+    try:
+        with transaction.atomic():
+            keep(run, left)
+    except Exception:
+        if transaction.get_rollback():
+            raise  # the connection is gone, and the caller's transaction with it
+        log.exception("What run %s printed last could not be stored", run.pk)
+
+
 def replay() -> bool:
-    """Store what workers of this host heard and could not store. A run that is open is left to whoever ends it."""
+    """Store what workers of this host heard and could not store. A run that is open is left to whoever ends it.
+
+    No file keeps the others from it: one that the database refuses is set aside.
+    """
     did = False
     for run_id, lines, path in spool.left():
-        with transaction.atomic():
-            run = Run.objects.select_for_update().filter(pk=run_id).first()
-            if run is not None and run.state in RUN_OPEN:
+        try:
+            if not _replay(run_id, lines):
                 continue
-            if run is not None:
-                first = stored(run_id) + 1
-                keep(run, from_lines(run_id, first, lines[_place_of(first, lines) :]))
-        crash_point("replay: stored")
-        path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("What run %s printed still waits for the database: %s", run_id, error)
+            connection.close_if_unusable_or_obsolete()
+            continue
+        except Exception:
+            log.exception("What run %s printed could not be stored: %s is set aside", run_id, path)
+            spool.set_aside(path)
         did = True
     return did
+
+
+def _replay(run_id: int, lines: Sequence[bytes]) -> bool:
+    """Store the lines of one file; False if its run is open."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update().filter(pk=run_id).first()
+        if run is not None and run.state in RUN_OPEN:
+            return False
+        if run is not None:
+            first = stored(run_id) + 1
+            keep(run, from_lines(run_id, first, lines[_place_of(first, lines) :]))
+    crash_point("replay: stored")
+    return True
 
 
 def _place_of(number: int, lines: Sequence[bytes]) -> int:
@@ -157,10 +195,11 @@ def _from_entry(run_id: int, number: int, fields: dict[bytes, bytes]) -> Event |
         at = datetime.fromisoformat(entry["at"])
         if (entry["run"], entry["number"]) != (run_id, number) or entry["sort"] not in SORTS or at.tzinfo is None:
             return None
+        at = at.astimezone(UTC)
         task, text = clean(entry["task"])[:200], clean(entry["text"])[: 2 * MAX_LINE]
         data = clean_data(entry["data"])
         return Event(run_id=run_id, number=number, sort=entry["sort"], task=task, text=text, data=data, at=at)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -92,15 +92,17 @@ def take_over() -> bool:
 
     What their workers printed and did not store is kept, as far as the stream has it.
     """
+    return _each(_take_over, expired())
+
+
+def _take_over(item: WorkItem) -> bool:
     why = LOST.format(seconds=settings.MERGEYARD_LEASE_SECONDS)
-    taken = False
-    for item in expired().select_related("rollout__commit"):
-        runs = item.runs.filter(fence=item.fence, state__in=RUN_OPEN)
-        left = [event for run in runs for event in left_in_stream(run)]
-        crash_point("take-over: stream read")
-        still = Q(pk__in=expired().filter(pk=item.pk).values("pk"), lease_until=item.lease_until)
-        taken = _end(item, why=why, where=still, left=left) or taken
-        crash_point("take-over: committed")
+    runs = item.runs.filter(fence=item.fence, state__in=RUN_OPEN)
+    left = [event for run in runs for event in left_in_stream(run)]
+    crash_point("take-over: stream read")
+    still = Q(pk__in=expired().filter(pk=item.pk).values("pk"), lease_until=item.lease_until)
+    taken = _end(item, why=why, where=still, left=left)
+    crash_point("take-over: committed")
     return taken
 
 
@@ -122,10 +124,24 @@ def _end(item: WorkItem, **how: Any) -> bool:
 
 def release() -> bool:
     """Items whose needs are met go from waiting to queued."""
-    waiting = ready().filter(state=ItemState.WAITING).select_related("rollout__commit")
-    moved = [move_if(item, ItemState.QUEUED, where=Q(), why="Nothing holds it back.") for item in waiting]
+    did = _each(_release, ready().filter(state=ItemState.WAITING))
     crash_point("release: committed")
-    return any(moved)
+    return did
+
+
+def _release(item: WorkItem) -> bool:
+    return move_if(item, ItemState.QUEUED, where=Q(), why="Nothing holds it back.")
+
+
+def _each(step: Callable[[WorkItem], bool], items: models.QuerySet[WorkItem]) -> bool:
+    """True if it did any work. One item's trouble does not keep the others waiting."""
+    did = False
+    for item in items.select_related("rollout__commit"):
+        try:
+            did = step(item) or did
+        except Exception:
+            log.exception("Work item %s: %s broke; it is tried again", item.pk, step.__name__)
+    return did
 
 
 def enqueue_ready() -> bool:

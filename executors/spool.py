@@ -97,6 +97,12 @@ def left() -> Iterator[tuple[int, list[bytes], Path]]:
                     os.close(file)
 
 
+def set_aside(path: Path) -> None:
+    """It stays to be looked at and is not tried again."""
+    with contextlib.suppress(OSError):
+        path.rename(path.with_suffix(".refused"))
+
+
 def is_full() -> bool:
     """Is there no room for the events of another run?"""
     directory = _directory()

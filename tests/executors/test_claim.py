@@ -5,17 +5,18 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from django.db.models import Q
 from django.utils import timezone
 
 from changes.models import Transition
-from executors import queues
-from executors.claim import claim, interrupt, renew
+from executors import events, queues
+from executors import reconcile as reconcile_module
+from executors.claim import claim, interrupt, move_if, renew
 from executors.event_writer import EventWriter
 from executors.events import Stale, as_entry, left_in_stream, stream_of
 from executors.models import Event, ItemResource, Run, WorkItem
-from executors.reconcile import reconcile, take_over
+from executors.reconcile import reconcile, release, take_over
 from executors.results import End, Result, finish, set_out, supersede
 from executors.secrets import Masker
 from executors.states import ItemState, ResultState, RunState
@@ -132,17 +133,71 @@ def test_without_a_queue_a_dead_workers_run_is_ended_all_the_same(waiting, setti
     "forged",
     [
         {"sort": "markup is more than ten letters"}, {"number": 7}, {"run": 999}, {"at": "2026-11-30T10:00:00"},
-        {"at": "soon"}, {"text": None}, {"task": 5},
+        {"at": "soon"}, {"at": "0001-01-01T00:00:00+23:59"}, {"text": None}, {"task": 5},
+        {"data": json.loads("[" * 200 + "]" * 200)},
     ],
 )  # fmt: skip
 def test_what_is_no_event_of_the_run_is_not_kept(waiting, forged):
     claimed = claim("shelf-a", worker="w")
-    printed(claimed.run, 1, text="\x1b[2Jclear")
+    printed(claimed.run, 1, text="\x1b[2Jclear", data={"before": float("nan")})
     printed(claimed.run, 2, **forged)
     printed(claimed.run, 3)
     lose(claimed.item)
     assert take_over()
-    assert [(event.number, event.text) for event in Event.objects.all()] == [(1, "clear")]
+    events = [(event.number, event.text, event.data) for event in Event.objects.all()]
+    assert events == [(1, "clear", {"before": "NaN"})]
+
+
+@pytest.fixture
+def two(waiting):
+    """Two runs whose workers died, with a line each."""
+    waiting.merge({box("refunds", "shelf-b"): document("Box")})
+    while reconcile():
+        pass
+    claims = [claim(shelf, worker="w") for shelf in ("shelf-a", "shelf-b")]
+    for one in claims:
+        printed(one.run, 1)
+        lose(one.item)
+    return claims
+
+
+def test_lines_that_the_database_refuses_do_not_keep_a_run_open(two, monkeypatch):
+    def refuse(run, left, keep=events.keep):
+        keep(run, left)
+        if run == two[0].run:
+            raise DataError("the text is too long")
+
+    monkeypatch.setattr(events, "keep", refuse)
+    assert take_over()
+    assert {item.state for item in WorkItem.objects.all()} == {"waiting"}
+    assert [numbers(one.run) for one in two] == [[], [1]]
+
+
+def test_a_run_that_cannot_be_taken_over_does_not_keep_the_others_from_it(two, monkeypatch):
+    def break_off(run):
+        if run == two[0].run:
+            raise RecursionError
+        return left_in_stream(run)
+
+    monkeypatch.setattr(reconcile_module, "left_in_stream", break_off)
+    assert take_over()
+    assert [item.state for item in WorkItem.objects.order_by("pk")] == ["running", "waiting"]
+    monkeypatch.undo()
+    assert take_over()
+    assert [numbers(one.run) for one in two] == [[1], [1]]
+
+
+def test_an_item_that_cannot_be_released_does_not_keep_the_others_waiting(two, monkeypatch):
+    take_over()
+
+    def break_off(item, *rest, **fields):
+        if item == two[0].item:
+            raise RuntimeError("no")
+        return move_if(item, *rest, **fields)
+
+    monkeypatch.setattr(reconcile_module, "move_if", break_off)
+    assert release()
+    assert [item.state for item in WorkItem.objects.order_by("pk")] == ["waiting", "queued"]
 
 
 def test_a_worker_that_was_only_slow_keeps_its_own_events(waiting):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import urllib.parse
 
 import pytest
@@ -104,9 +105,10 @@ def test_control_characters_within_a_secret_do_not_hide_it(run):
 @pytest.mark.threat("worker.reports")
 def test_data_that_postgresql_cannot_hold_is_mended(run):
     writer = EventWriter(run, mask=Masker())
-    writer.write("resource", data={"before": "a\x00b\ud800"})
+    writer.write("resource", data={"before": "a\x00b\ud800", "after": [math.nan, math.inf, 1.5]})
     writer.finish()
-    assert Event.objects.get().data == {"before": "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"}
+    mended = "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
+    assert Event.objects.get().data == {"before": mended, "after": ["NaN", "Infinity", 1.5]}
 
 
 @pytest.mark.threat("web.escapes")

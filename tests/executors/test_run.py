@@ -136,7 +136,10 @@ def test_reports_that_make_no_sense_become_notes(yard):
         "A module of the playbook reported more than 8000000 bytes; it is left out.",
         "A module of the playbook reported more than 100 levels; it is left out.",
     ]
-    assert yard.result(box("orders")).result == "changed"  # of the report that came after them
+    result = yard.result(box("orders"))
+    assert result.result == "changed"  # of the report that came after them
+    assert result.after["note"] == ["NaN", "Infinity", "-Infinity", 1.5]
+    assert yard.events(sort="resource")[0].data["after"] == result.after
 
 
 @pytest.mark.threat("worker.reports")

@@ -2,15 +2,17 @@
 
 import contextlib
 import json
+import math
 import time
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import DataError, OperationalError, transaction
+from django.utils import timezone
 
-from executors import event_writer, jobs, queues, spool
+from executors import event_writer, events, jobs, queues, spool
 from executors.claim import claim
 from executors.event_writer import EventWriter
-from executors.events import replay, stream_of
+from executors.events import as_entry, replay, stream_of
 from executors.health import workers
 from executors.models import Event, Process, Run
 from executors.processes import WORKER, Presence
@@ -163,6 +165,35 @@ def test_a_line_that_is_not_whole_ends_what_is_stored(yard, claimed, writer, awa
     take_over()
     assert replay()
     assert texts() == lines(2)
+
+
+@pytest.mark.threat("worker.reports")
+@pytest.mark.parametrize(
+    ("error", "left", "stored"), [(DataError, "refused", ["1"]), (OperationalError, "jsonl", ["0", "1"])]
+)
+def test_a_file_that_cannot_be_stored_does_not_keep_the_next_ones(yard, monkeypatch, error, left, stored):
+    yard.merge({box("orders"): document("Box"), box("refunds", "shelf-b"): document("Box")})
+    while reconcile():
+        pass
+    runs = [claim(shelf, worker="w").run for shelf in ("shelf-a", "shelf-b")]
+    for number, run in enumerate(runs):
+        file = spool.Spool(run.pk)
+        event = Event(run=run, number=1, sort="line", text=str(number), at=timezone.now(), data=[math.nan])
+        file.append([json.dumps(as_entry(event)).encode()])
+        file.close()
+    Run.objects.update(state="interrupted")
+
+    def refuse(run, lines, keep=events.keep):
+        if run == runs[0]:
+            raise error("no")
+        keep(run, lines)
+
+    monkeypatch.setattr(events, "keep", refuse)
+    assert replay()
+    assert (files(yard), list(Event.objects.values_list("data", flat=True))) == ([f"{runs[0].pk}.{left}"], [["NaN"]])
+    monkeypatch.undo()
+    replay()
+    assert list(Event.objects.order_by("text").values_list("text", flat=True)) == stored
 
 
 @pytest.mark.threat("faults.disk-spool")

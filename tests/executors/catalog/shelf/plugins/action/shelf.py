@@ -113,6 +113,7 @@ class ActionModule(ActionBase):
             os.write(self.pipe, b"{no json\n" + b"x" * 9_000_000 + b"\n")
             deep = json.dumps({"event": "resource", "path": resource["path"], "kind": self.kind, "before": "deep"})
             os.write(self.pipe, deep.replace('"deep"', "[" * 700 + "]" * 700).encode() + b"\n")
+            resource["spec"]["note"] = [float("nan"), float("inf"), float("-inf"), 1.5]
         elif trouble == "print":
             self._display.display("\x1b]0;title\x07\x1b[31mred\x1b[0m \x1b[2J" + "y" * 30_000)
         elif trouble == "vanish":  # it is made, and nobody hears of it
