@@ -5,6 +5,7 @@ WHERE, so a worker that was taken over can record nothing but that it set out to
 documents, Ansible or the queue.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,10 +41,14 @@ DONE_WELL = (ItemState.SUCCEEDED, ItemState.SUPERSEDED)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on an item until the lease ends, and the run that was opened for it."""
+    """The right to work on an item until the lease ends, and the run that was opened for it.
+
+    `begun` is in seconds of boot time, before the claim was written: the lease ends no sooner than its length after it.
+    """
 
     item: WorkItem
     run: Run
+    begun: float
 
     @property
     def ours(self) -> Q:
@@ -55,6 +60,11 @@ class Claim:
 class Lease:
     held: bool
     cancel_requested: bool = False
+
+
+def boot_time() -> float:
+    """Seconds that go on while the host sleeps, and that nobody can set."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def move_if(
@@ -129,12 +139,13 @@ def claim(system: str, *, worker: str, zone: str = DEFAULT_ZONE) -> Claim | None
             _supersede(item, late)
             continue
         try:
+            begun = boot_time()
             with transaction.atomic():
                 run = _take(item, worker)
         except IntegrityError:
             return None  # another worker started on this system in the same moment
         if run is not None:
-            return Claim(item, run)
+            return Claim(item, run, begun)
     return None
 
 

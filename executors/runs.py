@@ -24,7 +24,7 @@ from executors.ansible.attempt import Attempt
 from executors.ansible.play import Ending, Order, Play
 from executors.ansible.sandbox import NotAllowed, containment, local_paths, must_be_allowed
 from executors.ansible.usage import Limits
-from executors.claim import Claim, cancel_wanted, outdated, renew
+from executors.claim import Claim, boot_time, cancel_wanted, outdated, renew
 from executors.event_writer import EventWriter
 from executors.events import Stale, clean_data, plain
 from executors.models import ItemResource
@@ -46,17 +46,12 @@ CHANGED_FILES = (
 STOPPED = "The worker was stopped in the middle of the run."
 
 
-def boot_time() -> float:
-    """Seconds that go on while the host sleeps, and that nobody can set."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Keeper:
     """Renews the lease in a thread of its own and says when the play has to end."""
 
     def __init__(self, claim: Claim, *, notice: Callable[[], None]) -> None:
         self.claim, self.notice = claim, notice
-        self.renewed = boot_time()
+        self.renewed = claim.begun
         self.on_renewed: Callable[[float], None] = lambda at: None
         self.lost = self.cancelled = False
         self._stop = threading.Event()

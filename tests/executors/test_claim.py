@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from changes.models import Transition
+from executors import claim as claim_module
 from executors import events, queues
 from executors import reconcile as reconcile_module
 from executors.claim import claim, interrupt, move_if, renew
@@ -268,6 +269,29 @@ def test_a_start_that_was_committed_although_its_answer_was_lost_leaves_no_open_
     monkeypatch.setattr(runs.results, "start", cut)
     runs.work_on(claim("shelf-a", worker="w"))
     assert (WorkItem.objects.get().state, Run.objects.get().state) == ("waiting", "errored")
+
+
+@pytest.mark.threat("faults.stopped-worker")
+def test_a_worker_that_was_stopped_within_its_claim_begins_no_play(waiting, settings, monkeypatch):
+    """Its lease runs from the moment of the UPDATE, however late it hears that it has one."""
+    from executors import runs
+
+    monkeypatch.setattr(runs, "LOOK_SECONDS", 30.0)  # a renewal would let it go on, rightly
+    stopped = [settings.MERGEYARD_RENEW_WITHIN_SECONDS + 1.0]  # seconds that lie between then and now
+    monkeypatch.setattr(claim_module, "boot_time", lambda: runs.boot_time() - stopped[0])
+
+    def stop(execute, sql, *rest):
+        done = execute(sql, *rest)
+        if sql.startswith("UPDATE") and WorkItem._meta.db_table in sql:
+            stopped[0] = 0.0
+        return done
+
+    with connection.execute_wrapper(stop):
+        claimed = claim("shelf-a", worker="w")
+    assert stopped == [0.0]
+    runs.work_on(claimed)
+    assert (WorkItem.objects.get().state, waiting.stored("orders")) == ("running", None)
+    assert not Event.objects.filter(sort__in=("line", "task")).exists()
 
 
 @pytest.mark.threat("faults.poison")
