@@ -197,6 +197,13 @@ def value(thing: object) -> SafeString:
     return format_html('<details class="long-value">{}<code class="value">{}</code></details>', folded, visible(text))
 
 
+@register.filter
+def any_of(thing: object) -> SafeString:
+    """A value, or the values of a list with "or" between them."""
+    values = thing if isinstance(thing, list) else [thing]
+    return format_html_join(" or ", "{}", ((value(one),) for one in values))
+
+
 @register.simple_tag
 def system_icon(type_name: str, classes: str = "") -> SafeString:
     """The icon that a system type's folder gives."""
