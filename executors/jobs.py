@@ -8,12 +8,12 @@ from changes import repository
 from changes.crash_points import crash_point
 from changes.repository import RepositoryError, state
 from executors import queues, spool
-from executors import reconcile as reconciling
 from executors.ansible.warm import sandboxes
 from executors.claim import claim
 from executors.events import replay
 from executors.models import Cursor
 from executors.processes import own_name
+from executors.reconcile import pass_on
 from executors.runs import work_on
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def run_system(system: str) -> None:
         crash_point("run: claimed")
         work_on(claimed)
         crash_point("run: over")
-        reconciling.pass_on(claimed.item)
+        pass_on(claimed.item)
 
 
 def trouble() -> str:
@@ -69,7 +69,3 @@ def has_main() -> bool:
         log.warning("The work waits: %s", error)
         return False
     return True
-
-
-def reconcile() -> None:
-    reconciling.reconcile()

@@ -2,7 +2,8 @@
 
 Jobs carry the name of a system and nothing else. The database is the record: a job that is lost is enqueued again by
 the controller, a job that comes twice finds nothing to claim. A key per system keeps a second job from being queued
-while one still waits; it expires, so a job that died between queue and worker holds nothing up.
+while one still waits; it expires, so a job that died between queue and worker holds nothing up. The controller is woken
+by a list that holds no job at all.
 """
 
 import functools
@@ -17,7 +18,6 @@ import redis as redis_client
 from django.conf import settings
 from django.db import close_old_connections
 from rq import SimpleWorker, worker_registration
-from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -26,11 +26,12 @@ from changes.declarations import DEFAULT_ZONE
 
 log = logging.getLogger(__name__)
 
-CONTROLLER = "controller"
-ALLOWED = frozenset({"executors.jobs.run_system", "executors.jobs.reconcile"})
+RUN = "executors.jobs.run_system"
+WAKE = "mergeyard:wake"
 QUEUED_SECONDS = 45  # how long a queued job is believed to be on its way
 FAILURE_SECONDS = 3600
 AWAY_SECONDS = 2.0
+SOCKET_SECONDS = 5
 WORKER_SECONDS = 60  # an idle worker reports within them; one that does not is forgotten a minute later
 _zone = ContextVar("zone", default=DEFAULT_ZONE)
 
@@ -40,16 +41,18 @@ class QueueAway(Exception):
 
 
 class NotAllowed(Exception):
-    """A job names a function that is none of ours."""
+    """A job is none of ours."""
 
 
 class AllowedJob(Job):  # type: ignore[misc]
-    """Whoever can write to Redis can name any function, callback or address; only ours are ever looked up."""
+    """Whoever can write to Redis can write any job. Of what stands there only the name of a system has an effect."""
 
     @property
     def func(self) -> Any:
-        if self.func_name not in ALLOWED or self.instance is not None:
+        if self.func_name != RUN or self.instance is not None:
             raise NotAllowed(f"{str(self.func_name)[:100]!r} is not a job of Mergeyard")
+        if self.kwargs or [type(given) for given in self.args] != [str]:
+            raise NotAllowed("a job of Mergeyard names one system and nothing else")
         return super().func
 
     @property
@@ -65,8 +68,9 @@ class AllowedJob(Job):  # type: ignore[misc]
         return None
 
     def restore(self, raw_data: Any) -> Any:
-        restored = super().restore(raw_data)
-        self.webhooks: list[Any] = []
+        """What it is and where it comes from; no time limit, retry, repetition, dependency or address."""
+        restored = super().restore({name: raw_data[name] for name in (b"data", b"origin") if name in raw_data})
+        self.timeout, self.result_ttl, self.failure_ttl = -1, 0, FAILURE_SECONDS
         return restored
 
 
@@ -80,6 +84,9 @@ class ZoneWorker(SimpleWorker):  # type: ignore[misc]
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         super().heartbeat(*args, **kwargs)
         self.between()
+
+    def subscribe(self) -> None:
+        """To nothing: who can write to Redis could stop workers by RQ's channel of commands."""
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         close_old_connections()
@@ -98,7 +105,7 @@ def own_zone() -> str:
 
 @functools.cache
 def _connection(url: str) -> "redis_client.Redis[bytes]":
-    return redis_client.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+    return redis_client.Redis.from_url(url, socket_timeout=SOCKET_SECONDS, socket_connect_timeout=2)
 
 
 def redis() -> "redis_client.Redis[bytes]":
@@ -124,38 +131,37 @@ def enqueue(system: str, zone: str) -> bool:
     if f"zone-{zone}" not in settings.RQ_QUEUES:
         log.error("No workers are configured for zone %s of system %s: add it to MERGEYARD_ZONES", zone, system)
         return False
-    return _enqueue(f"zone-{zone}", "executors.jobs.run_system", key=_queued(system), args=(system,))
-
-
-def wake() -> bool:
-    """Have the controller look again now. Without a queue it looks by its own timer, so nothing is raised."""
     try:
-        return _enqueue(CONTROLLER, "executors.jobs.reconcile", key=_queued(CONTROLLER + ":"), args=())
-    except QueueAway as error:
-        log.warning("The controller could not be woken: %s", error)
-        return False
-
-
-def _queued(what: str) -> str:
-    return f"mergeyard:queued:{what}"
-
-
-def _enqueue(name: str, function: str, *, key: str, args: tuple[str, ...]) -> bool:
-    try:
-        if not redis().set(key, "1", nx=True, ex=QUEUED_SECONDS):
+        if not redis().set(_queued(system), "1", nx=True, ex=QUEUED_SECONDS):
             return False
         crash_point("enqueue: key set")
         try:
-            _queue(name).enqueue_call(
-                function, args=args, timeout=-1, result_ttl=0, failure_ttl=FAILURE_SECONDS, ttl=FAILURE_SECONDS
+            _queue(f"zone-{zone}").enqueue_call(
+                RUN, args=(system,), timeout=-1, result_ttl=0, failure_ttl=FAILURE_SECONDS, ttl=FAILURE_SECONDS
             )
         except Errors:
-            redis().delete(key)
+            redis().delete(_queued(system))
             raise
         crash_point("enqueue: job queued")
     except Errors as error:
         raise away(error) from error
     return True
+
+
+def wake() -> bool:
+    """Have the controller look again now. Without a queue it looks by its own timer, so nothing is raised."""
+    try:
+        if redis().llen(WAKE):
+            return False
+        redis().lpush(WAKE, "1")
+    except Errors as error:
+        log.warning("The controller could not be woken: %s", away(error))
+        return False
+    return True
+
+
+def _queued(system: str) -> str:
+    return f"mergeyard:queued:{system}"
 
 
 def arrived(system: str) -> None:
@@ -169,22 +175,12 @@ def arrived(system: str) -> None:
 def wait_for_wake(seconds: float) -> bool:
     """Wait until somebody wants the controller to look, at most so long. Raises QueueAway at once without a queue."""
     try:
-        connection = django_rq.get_connection(CONTROLLER)
-        queue = _queue(CONTROLLER, connection=connection)
-        try:
-            found = queue.dequeue_any(
-                [queue], max(1, round(seconds)), connection=connection, job_class=AllowedJob, serializer=JSONSerializer
-            )
-            arrived(CONTROLLER + ":")
-            if found is not None:
-                found[0].delete()
-            return found is not None
-        except DequeueTimeout:
+        if redis().blpop([WAKE], min(max(1, round(seconds)), SOCKET_SECONDS - 1)) is None:
             return False
-        finally:
-            connection.close()
+        redis().delete(WAKE)  # one look is enough, whatever stands there
     except Errors as error:
         raise away(error) from error
+    return True
 
 
 def worker(zone: str) -> ZoneWorker:

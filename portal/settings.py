@@ -105,10 +105,7 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
 
 MERGEYARD_REDIS_URL = env.str("MERGEYARD_REDIS_URL", default="redis://127.0.0.1:6379/0")
-RQ_QUEUES = {
-    name: {"URL": MERGEYARD_REDIS_URL, "DEFAULT_TIMEOUT": -1}
-    for name in ["controller", *(f"zone-{zone}" for zone in MERGEYARD_ZONES)]
-}
+RQ_QUEUES = {f"zone-{zone}": {"URL": MERGEYARD_REDIS_URL, "DEFAULT_TIMEOUT": -1} for zone in MERGEYARD_ZONES}
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -160,7 +160,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "web.headers": Threat("Missing headers", "Content security policy and the rest on every answer"),
     },
     "Workers and secrets": {
-        "worker.forged-job": Threat("Whoever writes to the queue", "Jobs name a system; an allow-list of functions, no callbacks, no pickle"),
+        "worker.forged-job": Threat("Whoever writes to the queue", "A worker takes the name of a system and nothing else: one function, no time limit, no callbacks, no commands, no pickle"),
         "worker.sees-host": Threat("A play that looks around", "bubblewrap: own processes, users and files, no environment of the worker's"),
         "worker.uncontained": Threat("A host where runs cannot be contained", "Systems of production are refused there, unless the settings say otherwise"),
         "worker.limits": Threat("A run that takes all memory, processes, output or time", "Limits of each process by the kernel, of all together by the worker, which ends the run"),

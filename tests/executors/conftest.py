@@ -179,7 +179,7 @@ def valkey():
 @pytest.fixture
 def queue(valkey, settings):
     settings.MERGEYARD_REDIS_URL = valkey.url
-    settings.RQ_QUEUES = {name: {"URL": valkey.url, "DEFAULT_TIMEOUT": -1} for name in ("controller", "zone-default")}
+    settings.RQ_QUEUES = {"zone-default": {"URL": valkey.url, "DEFAULT_TIMEOUT": -1}}
     queues.redis().flushall()
     return valkey
 

@@ -1,13 +1,14 @@
 """The queue carries hints only: jobs may be lost, doubled or forged."""
 
+import signal
+
 import pytest
-from rq.callbacks import Callback
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from executors import queues
 from executors.models import WorkItem
-from executors.queues import AllowedJob, QueueAway
+from executors.queues import QueueAway
 from executors.reconcile import reconcile
 from tests.executors.conftest import box, document
 
@@ -116,17 +117,76 @@ def test_a_forged_pickle_is_not_opened(queue, tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.threat("worker.forged-job")
-def test_callbacks_and_webhooks_of_a_job_are_ignored(queue):
-    from rq.webhook import Webhook
+@pytest.fixture
+def forged(queue, monkeypatch):
+    """Has a worker work a job that fails; answers what it was run for, and how many seconds it was given."""
 
-    job = Job.create(
-        "executors.jobs.reconcile",
-        connection=queues.redis(),
-        serializer=JSONSerializer,
-        on_success=Callback("os.system"),
-        webhooks=[Webhook("http://127.0.0.1:9/", "finished")],
+    def work(function="executors.jobs.run_system", *, data=None, **fields):
+        seen = []
+        monkeypatch.setattr(
+            "executors.jobs.run_system",
+            lambda *given: seen.append((*given, signal.getitimer(signal.ITIMER_REAL)[0])) or given[1],
+        )
+        job = Job.create(function, connection=queues.redis(), serializer=JSONSerializer, **(data or {"args": ["a"]}))
+        job.origin = "zone-default"
+        job.save()
+        if fields:
+            queues.redis().hset(job.key, mapping=fields)
+        queues.redis().rpush("rq:queue:zone-default", job.id)
+        queues.worker("default").work(burst=True, logging_level="CRITICAL")
+        return seen
+
+    return work
+
+
+@pytest.mark.threat("worker.forged-job")
+def test_nothing_of_a_forged_job_but_the_name_of_a_system_has_an_effect(forged):
+    fields = {
+        "timeout": 1, "result_ttl": 500, "retries_left": 3, "repeats_left": 3, "repeat_intervals": "[0]",
+        "rate_limit_key": "all", "rate_limit_concurrency": 1, "dependency_ids": '["another"]', "meta": "{",
+        "success_callback_name": "os.system", "failure_callback_name": "os.system", "status": "nonsense",
+        "webhooks": '[{"url": "http://127.0.0.1:9/", "on_status": "finished"}]', "group_id": "none",
+    }  # fmt: skip
+    [(system, seconds)] = forged(**fields)
+    assert system == "a" and seconds > 1_000_000
+    assert jobs() == 0
+    assert not list(queues.redis().scan_iter("rq:scheduled:*"))
+
+
+@pytest.mark.threat("worker.forged-job")
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"function": "executors.jobs.reconcile", "data": {"args": []}},
+        {"function": "executors.jobs.tidy", "data": {"args": []}},
+        {"data": {"args": ["a", "b"]}},
+        {"data": {"args": [{"a": 1}]}},
+        {"data": {"args": [], "kwargs": {"system": "a"}}},
+    ],
+)
+def test_a_worker_takes_no_job_but_one_that_names_a_system(forged, monkeypatch, job):
+    passes = []
+    monkeypatch.setattr("executors.reconcile.reconcile", lambda: passes.append("reconcile"))
+    monkeypatch.setattr("executors.jobs.tidy", lambda: passes.append("tidy"))
+    assert forged(**job) == []
+    assert passes == []
+
+
+@pytest.mark.threat("worker.forged-job")
+def test_no_command_in_the_queue_stops_a_worker(queue, monkeypatch):
+    heard = []
+    worker = queues.worker("default")
+    say = '{"command": "shutdown"}'
+    monkeypatch.setattr(
+        "executors.jobs.run_system", lambda _: heard.append(queues.redis().publish(worker.pubsub_channel_name, say))
     )
-    job.save()
-    found = AllowedJob.fetch(job.id, connection=queues.redis(), serializer=JSONSerializer)
-    assert (found.success_callback, found.failure_callback, found.webhooks) == (None, None, [])
+    queues.enqueue("shelf-a", "default")
+    worker.work(burst=True, logging_level="ERROR")
+    assert heard == [0]
+
+
+@pytest.mark.threat("worker.forged-job")
+def test_what_somebody_else_writes_into_the_controllers_list_only_wakes_it(queue):
+    queues.redis().rpush(queues.WAKE, b"\xff\x00os.system", "more")
+    assert queues.wait_for_wake(1)
+    assert not queues.redis().llen(queues.WAKE)
