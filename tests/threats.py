@@ -106,6 +106,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "faults.push-unheard": Threat("A push that is recorded late, twice or out of order", "A note on disk before the ref moves; recording is repeatable"),
         "faults.webhook": Threat("A webhook never comes, comes 100 times, comes out of order", "", "No other forge is spoken to"),
         "faults.merge-crash": Threat("Death at a point of a merge", INTENT),
+        "faults.left-lock": Threat("The lock of a branch, or of main, that a killed process left", "Removed after a minute, while nobody merges"),
         "faults.kill-web": Threat("SIGKILL of the web process", INTENT),
         "faults.kill-controller": Threat("Death of the controller while it records", "One transaction with the cursor's compare-and-set"),
         "faults.kill-worker": Threat("SIGKILL of a worker", LEASE + "; the play ends with the worker"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from changes.repository.locks import LOCK_SECONDS, left_locks
 from changes.repository.mirror import MirroredRepository
 from changes.repository.objects import (
     HEADS,
@@ -24,6 +25,7 @@ main_ref = MAIN_REF
 
 __all__ = [
     "HEADS",
+    "LOCK_SECONDS",
     "MAIN_REF",
     "CommitInfo",
     "Conflict",
@@ -34,6 +36,7 @@ __all__ = [
     "RefMoved",
     "Repository",
     "RepositoryError",
+    "left_locks",
     "main_ref",
     "must_be_the_forge",
     "state",

@@ -15,6 +15,7 @@ import git
 import pygit2
 
 from changes.repository.git_environment import GIT_TIMEOUT_SECONDS, environment
+from changes.repository.locks import left_locks
 from changes.repository.objects import MAIN_REF, Repository
 from changes.repository.trees import RepositoryError
 
@@ -64,6 +65,8 @@ class Mirror:
         with (self.repository.path / "mergeyard-fetch.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
+                for lock in left_locks(self.repository.path):  # of a fetch that was killed: nobody else moves refs here
+                    lock.unlink(missing_ok=True)
                 self._fetch_alone()
             except RepositoryError as error:
                 self._failure = str(error)

@@ -19,7 +19,7 @@ from changes.review import evaluate
 from changes.rights import rights_of
 from changes.states import ChangeRequestState
 from changes.workflow.drafts import moved_to
-from changes.workflow.merging import finish_merges, settle_merges
+from changes.workflow.merging import drop_left_locks, finish_merges, settle_merges
 from changes.workflow.people import (
     MERGEYARD,
     Refused,
@@ -159,9 +159,9 @@ def update_branch(change_request: ChangeRequest, user: User) -> None:
 
 
 def finish_intents() -> bool:
-    """Complete or drop what a crash left: merges that were begun, branches that moved and were not recorded."""
-    worked = finish_merges()
-    return catch_up() or worked
+    """Complete or drop what a crash left: locks, merges that were begun, branches that moved and were not recorded."""
+    done = [drop_left_locks(), finish_merges(), catch_up()]
+    return any(done)
 
 
 def catch_up() -> bool:

@@ -13,7 +13,7 @@ from changes.crash_points import crash_point
 from changes.documents import Json
 from changes.forges.builtin import merge_lock
 from changes.models import ChangeRequest, MergeIntent, StateConflict, User
-from changes.repository import MAIN_REF, RefMoved, Repository, state
+from changes.repository import LOCK_SECONDS, MAIN_REF, RefMoved, Repository, left_locks, state
 from changes.review import Review, evaluate, seen_rows
 from changes.states import ChangeRequestState, IntentState
 from changes.workflow.people import DOMAIN, MERGEYARD, Refused, has_a_say, person
@@ -38,7 +38,8 @@ def merge(change_request: ChangeRequest, user: User) -> str:
             try:
                 repository.swap_ref(MAIN_REF, commit, review.main)
                 crash_point("merge: main moved")
-            except RefMoved:
+            except RefMoved as moved:
+                log.warning("Merging change request %s: %s", change_request.number, moved)
                 if repository.contains(repository.main(), commit):  # it moved, and then something broke
                     _close(intent)
                     return commit
@@ -48,6 +49,11 @@ def merge(change_request: ChangeRequest, user: User) -> str:
             crash_point("merge: row closed")
             change_request.refresh_from_db()
             return commit
+    if repository.main() == review.main:
+        raise Refused(
+            "Main is locked by a process that died while it moved main. The controller removes the lock "
+            f"{LOCK_SECONDS} seconds after that: merge again then."
+        )
     raise Refused("Main moved while this was being merged: look at the change request again, then merge.")
 
 
@@ -152,6 +158,22 @@ def finish_merges() -> bool:
     repository = state()
     with merge_lock(repository, wait=False) as ours:
         return ours and _finish(repository)
+
+
+def drop_left_locks() -> bool:
+    """Remove the locks of branches that killed processes left. Does nothing while somebody alive is merging.
+
+    Main is moved under the merge lock alone, so whoever holds that knows that no process of ours holds main's.
+    """
+    repository = state()
+    if not left_locks(repository.path):
+        return False
+    with merge_lock(repository, wait=False) as ours:
+        locks = left_locks(repository.path) if ours else []
+        for lock in locks:
+            log.warning("A process died while it moved a branch: its lock %s is removed.", lock)
+            lock.unlink(missing_ok=True)
+    return bool(locks)
 
 
 def settle_merges(repository: Repository) -> None:

@@ -251,6 +251,7 @@ def test_a_missing_repository_is_said(tmp_path):
         Repository(tmp_path / "nothing.git").head()
 
 
+@pytest.mark.threat("faults.left-lock")
 def test_a_mirror_fetches_a_commit_it_does_not_have(repository, tmp_path):
     first = commit(repository, {TEAM: b"1\n"})
     repository.swap_ref("refs/heads/main", first, None)
@@ -260,6 +261,12 @@ def test_a_mirror_fetches_a_commit_it_does_not_have(repository, tmp_path):
     with pytest.raises(RepositoryError, match="does not contain it"):
         mirror.ensure(second)
     repository.swap_ref("refs/heads/main", second, first)
+    lock = mirror.repository.path / "refs/heads/main.lock"  # of a fetch that was killed
+    lock.touch()
+    with pytest.raises(RepositoryError, match="fetching main"):
+        mirror.ensure(second)
+    os.utime(lock, times=(0, 0))
+    mirror._again = 0.0
     assert mirror.ensure(second).read(second, TEAM) == b"2\n"
 
 

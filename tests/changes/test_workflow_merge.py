@@ -1,10 +1,13 @@
 """From a draft to main: propose, evaluate, approve, merge."""
 
+import os
 import subprocess
+import time
 
 import pytest
 
 from changes import workflow
+from changes.forges.builtin import merge_lock
 from changes.models import MergeIntent, Transition
 from changes.repository import MAIN_REF, RefMoved
 from changes.review import evaluate
@@ -177,6 +180,36 @@ def test_a_crash_after_the_ref_moved_is_completed(office, monkeypatch):
     assert not workflow.finish_intents()
     done = office.again(request)
     assert (done.state, done.merge_commit) == (ChangeRequestState.MERGED, office.repository.main())
+
+
+@pytest.mark.threat("faults.left-lock")
+def test_a_lock_that_a_killed_git_left_is_removed_when_nobody_can_hold_it(office):
+    request = office.proposed()
+    office.approved(request)
+    refs = {MAIN_REF: office.repository.main(), f"refs/heads/{request.branch}": request.head}
+    locks = [office.path / f"{ref}.lock" for ref in refs]
+    git = subprocess.Popen(
+        ["git", f"--git-dir={office.path}", "update-ref", "--stdin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    git.stdin.write("".join(["start\n", *(f"update {ref} {sha}\n" for ref, sha in refs.items()), "prepare\n"]).encode())
+    git.stdin.flush()
+    assert [git.stdout.readline(), git.stdout.readline()] == [b"start: ok\n", b"prepare: ok\n"]
+    git.kill()
+    git.communicate()
+    assert all(lock.exists() for lock in locks)
+    with pytest.raises(Refused, match="merge again then"):
+        workflow.merge(request, office.rita)
+    assert not workflow.finish_intents()  # whose they are is not certain yet
+    for lock in locks:
+        os.utime(lock, times=(time.time() - 61,) * 2)
+    with merge_lock(office.repository):
+        assert not workflow.finish_intents()
+    assert workflow.finish_intents()
+    workflow.put_edit(request, office.rita, REFUNDS, box(6))
+    workflow.propose(request, office.rita)
+    office.approved(request)
+    workflow.merge(request, office.rita)
+    assert office.text(REFUNDS) == box(6)
 
 
 @pytest.mark.threat("approval.between")
