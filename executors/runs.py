@@ -242,7 +242,7 @@ class _Run:
         begun = boot_time()
         try:
             within = settings.MERGEYARD_RENEW_WITHIN_SECONDS
-            play.start(on_end=self.attention.set, renewed=self.keeper.renewed, within=within)
+            play.start(on_end=self.attention.set, renewed=lambda: self.keeper.renewed, within=within)
             crash_point("run: play started")
             self.keeper.on_renewed = play.renewed
             while not self.killed:

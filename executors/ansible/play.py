@@ -74,8 +74,11 @@ class Play:
         self._warm: Sandbox | None = None
         self._alive = -1
 
-    def start(self, *, on_end: Callable[[], None], renewed: float, within: float) -> None:
-        """`renewed`: when the lease was, in seconds of boot time; the play lives `within` seconds from then on."""
+    def start(self, *, on_end: Callable[[], None], renewed: Callable[[], float], within: float) -> None:
+        """`renewed`: when the lease was, in seconds of boot time; the play lives `within` seconds from then on.
+
+        It is asked last: a sandbox that does not get ready is waited for, and the lease renewed meanwhile.
+        """
         self.on_end = on_end
         attempt, order = self.attempt, self.order
         attempt.write_json("play/item.json", order.handover.item)
@@ -106,7 +109,7 @@ class Play:
                 "inventory": str(inventory),
                 "variables": {"mergeyard_dir": str(attempt.play)},
                 "path": path,
-                "renewed": renewed,
+                "renewed": renewed(),
                 "within": within,
             }
         )

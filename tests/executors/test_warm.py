@@ -2,13 +2,15 @@
 
 import json
 import os
+import subprocess
+import threading
 import time
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from executors import queues
+from executors import queues, runs
 from executors.ansible import warm
 from executors.ansible.warm import sandboxes
 from executors.models import Run
@@ -167,6 +169,31 @@ LIMITS = {
     "flood 3000": "It printed more than 2,000 lines and was ended.",
     "flood 1500": "It printed and reported more than 0.1 MB and was ended.",
 }
+
+
+def test_a_play_that_starts_cold_after_a_sandbox_that_hung_has_its_full_time(yard, settings, monkeypatch):
+    class Long(runs.Keeper):
+        """As if the sandbox was waited for as long as a play may live."""
+
+        def __init__(self, *args, **more):
+            super().__init__(*args, **more)
+            self.renewed -= settings.MERGEYARD_RENEW_WITHIN_SECONDS
+
+        def _look(self):
+            if hangs.is_set():
+                super()._look()
+
+    def hang(_):
+        hangs.set()
+        return subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    hangs = threading.Event()
+    monkeypatch.setattr(warm.Sandbox, "_started", hang)
+    monkeypatch.setattr(warm, "READY_SECONDS", 1)
+    monkeypatch.setattr(runs, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "Keeper", Long)
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    assert (states(), known()) == (["succeeded"], {})
 
 
 def test_a_worker_drops_idle_ones_while_it_waits(yard, settings):
