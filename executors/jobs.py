@@ -2,12 +2,14 @@
 
 import logging
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 
 from changes import repository
 from changes.crash_points import crash_point
 from changes.repository import RepositoryError, state
 from executors import queues, spool
+from executors.ansible.attempt import sweep
 from executors.ansible.warm import sandboxes
 from executors.claim import claim
 from executors.events import replay
@@ -44,8 +46,12 @@ def trouble() -> str:
 
 
 def tidy() -> None:
-    """What a worker does between two runs."""
+    """What a worker does between two runs, also for those of its host that died: another user's cannot do it."""
     sandboxes.drop_idle()
+    try:
+        sweep(settings.MERGEYARD_ATTEMPTS_DIR)
+    except OSError as error:
+        log.warning("What dead workers left is not wiped: %s", error)
     try:
         replay()
     except DatabaseError as error:

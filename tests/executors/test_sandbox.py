@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from executors import jobs, queues
 from executors.actions import cancel
 from executors.ansible import sandbox
 from executors.ansible.attempt import Attempt, sweep
@@ -93,3 +94,17 @@ def test_the_sweeper_wipes_what_dead_workers_left_and_nothing_else(tmp_path):
         assert list(tmp_path.iterdir()) == [living.root]
         assert living.root.stat().st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.threat("worker.leftovers")
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_worker_wipes_what_another_one_that_died_left_while_it_runs_on(yard, settings, busy):
+    left = settings.MERGEYARD_ATTEMPTS_DIR / "7-dead" / "play"
+    with Attempt(settings.MERGEYARD_ATTEMPTS_DIR, run_id=8) as living:
+        left.mkdir(parents=True)
+        (left / "secrets.json").write_text("{}")
+        if busy:
+            queues.enqueue("shelf-a", "default")
+        queues.serve("default", burst=True, between=(lambda: None) if busy else jobs.wait)
+        assert not left.parent.exists()
+        assert living.events.exists()
