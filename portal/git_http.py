@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import signal
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,8 +41,10 @@ REPOSITORY = "state.git"
 CHUNK = 64 * 1024
 MAX_HEADERS = 64 * 1024
 IDLE_SECONDS = 300
+REQUEST_SECONDS = 1800  # with the wait for a slot: whoever sends or reads slowly holds it no longer
 ENDING_SECONDS = 10
 AT_ONCE = 16
+AT_ONCE_OF_ONE = 4  # person
 CLOSED_PIPE = (BrokenPipeError, ConnectionResetError, RuntimeError)  # the last one is uvloop's word for it
 SERVICES = ("git-upload-pack", "git-receive-pack")
 _PATHS = re.compile(r"/(info/refs|git-upload-pack|git-receive-pack)")
@@ -53,6 +56,7 @@ _FORWARDED = {
     b"accept": "HTTP_ACCEPT",
 }
 _slots = asyncio.Semaphore(AT_ONCE)
+_own_slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_OF_ONE))  # by user name
 
 
 class _Refusal(Exception):
@@ -73,12 +77,30 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
         try:
             service, variables = _asked(scope)
             user = await _database(functools.partial(_person, scope))
-            async with _slots:
-                await _serve(user, service, variables, receive=receive, send=send)
+            await _in_time(user, service, variables, receive=receive, send=send)
         except _Refusal as refusal:
             await _answer(send, refusal)
         except _Gone:
             log.info("a git client went away")
+
+
+async def _in_time(user: User, service: str, variables: dict[str, str], *, receive: Receive, send: Send) -> None:
+    """Serve it as soon as the person has a slot left, and there is one at all."""
+    begun = False
+
+    async def send_on(message: Message) -> None:
+        nonlocal begun
+        begun = True
+        async with asyncio.timeout(IDLE_SECONDS):
+            await send(message)
+
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS), _own_slots[user.username], _slots:
+            await _serve(user, service, variables, receive=receive, send=send_on)
+    except TimeoutError as problem:
+        if begun:
+            raise _Gone from problem
+        raise _Refusal(503, "This took too long, or too much was going on: try again later.") from problem
 
 
 def _asked(scope: Message) -> tuple[str, dict[str, str]]:
@@ -186,10 +208,12 @@ async def _pass_on(process: asyncio.subprocess.Process, feeding: "asyncio.Task[N
 async def _unless_gone(reading: Awaitable[T], feeding: "asyncio.Task[None]") -> T:
     """What is read, or _Gone as soon as the client is."""
     task = asyncio.ensure_future(reading)
-    await asyncio.wait({task, feeding}, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        return task.result()
-    task.cancel()
+    try:
+        await asyncio.wait({task, feeding}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+    finally:
+        task.cancel()
     if isinstance(problem := feeding.exception(), _Gone | TimeoutError):
         raise _Gone from problem
     raise RuntimeError("feeding git failed") from problem

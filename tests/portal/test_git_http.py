@@ -1,5 +1,6 @@
 """A person's git client against the real server."""
 
+import asyncio
 import base64
 import contextlib
 import gzip
@@ -11,12 +12,15 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
-from changes.repository import MirroredRepository, RepositoryError
+from changes.models import User
+from changes.repository import MAIN_REF, MirroredRepository, Person, Repository, RepositoryError
+from portal import git_http
 from tests.changes.conftest import CATALOG, FILES, REFUNDS, box
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -490,16 +494,97 @@ def test_a_client_that_goes_away_ends_the_process(server):
     connection.putheader("Content-Length", "1000000")
     connection.endheaders()
     connection.send(b"0000")
-    process = psutil.Process(server.process.pid)
-
-    def ours():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [child for child in process.children(recursive=True) if "git" in child.name()]
-        return None
-
-    wait_until(ours)
+    wait_until(lambda: gits(server))
     connection.sock.close()
-    wait_until(lambda: ours() == [])
+    wait_until(lambda: gits(server) == [])
+
+
+def gits(server, *, recursive=True):
+    """The processes that serve git's requests; without those below them, one for each."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(server.process.pid).children(recursive=recursive)
+        return [child for child in children if "git" in child.name()]
+    return None
+
+
+ASKS = {"Content-Type": "application/x-git-upload-pack-request"}
+
+
+@pytest.mark.threat("web.git-hoard")
+def test_one_person_cannot_hold_every_slot(server):
+    """With one request more than there are slots, each of which sends nothing."""
+    held = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(git_http.AT_ONCE + 1):
+            held.append(stack.enter_context(socket.create_connection(("127.0.0.1", server.port))))
+            lines = ["POST /git/state.git/git-upload-pack HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 1000"]
+            lines += [f"{name}: {value}" for name, value in {**server.basic("rita"), **ASKS}.items()]
+            held[-1].sendall("\r\n".join([*lines, "", ""]).encode())
+        wait_until(lambda: len(gits(server, recursive=False)) == git_http.AT_ONCE_OF_ONE)
+        path = "/git/state.git/info/refs?service=git-upload-pack"
+        assert server.request("GET", path, server.basic("paul"))[0] == 200
+        assert len(gits(server, recursive=False)) == git_http.AT_ONCE_OF_ONE
+    wait_until(lambda: gits(server) == [])
+
+
+@pytest.fixture
+def served(settings, tmp_path, monkeypatch):
+    """Answers a request, half a second long at most, for the given ends of a client; what was sent to it."""
+    repository = Repository.create(tmp_path / "state.git")
+    settings.MERGEYARD_REPOSITORY = repository.path
+    rita = Person("Rita", "rita@office.example")
+    one = repository.commit(
+        parents=[], base_tree_of=None, changes={"a.yml": b"a"}, message="One", author=rita, committer=rita,
+        when=datetime.now(UTC),
+    )  # fmt: skip
+    repository.swap_ref(MAIN_REF, one, None)
+    monkeypatch.setattr(git_http, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(git_http, "_person", lambda _: User(username="rita"))
+
+    async def never(*_):
+        await asyncio.Event().wait()
+
+    def serve(method, below, *, receive=never, send=None):
+        sent = []
+
+        async def keep(message):
+            sent.append(message)
+            await (send or asyncio.sleep)(0)
+
+        service, path = b"service=git-upload-pack", f"/git/state.git{below}"
+        scope = {"type": "http", "path": path, "method": method, "query_string": service}
+        scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in ASKS.items()]
+        asyncio.run(asyncio.wait_for(git_http.application(scope, receive, keep), 15))
+        assert [child for child in psutil.Process().children() if "git" in child.name()] == []
+        assert not git_http._slots.locked()
+        return sent
+
+    return serve, never
+
+
+@pytest.mark.threat("web.git-hoard")
+def test_who_reads_nothing_holds_a_slot_no_longer_than_a_request_may_take(served):
+    serve, never = served
+    [start] = serve("GET", "/info/refs", send=never)
+    assert start["status"] == 200
+
+
+@pytest.mark.threat("web.git-hoard")
+def test_who_sends_byte_by_byte_holds_a_slot_no_longer_than_a_request_may_take(served):
+    async def slowly():
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"0", "more_body": True}
+
+    serve, _ = served
+    [start] = serve("POST", "/git-upload-pack", receive=slowly)
+    assert start["status"] == 200
+
+
+def test_who_finds_no_slot_is_told_so(served, monkeypatch):
+    serve, _ = served
+    monkeypatch.setitem(git_http._own_slots, "rita", asyncio.Semaphore(0))
+    start, body = serve("GET", "/info/refs")
+    assert (start["status"], body["body"][:20]) == (503, b"This took too long, ")
 
 
 def wait_until(holds):
