@@ -68,10 +68,11 @@ def server(tmp_path):
     return Server(tmp_path)
 
 
-def settle(server, words, *, state="replaced", check=False):
+def settle(server, words, *, leaving=(), state="replaced", check=False):
     """Brings files of these names and words there; returns what became of each."""
     files = CheckedFiles(server, Words())
     outcomes = [Outcome(Resource(f"team/{name}", {"name": name, "word": word})) for name, word in words.items()]
+    outcomes += [Outcome(Resource(f"team/{name}", {"name": name}, leaving=True)) for name in leaving]
     for outcome in outcomes:
         resource = outcome.resource
         found = files.find(resource)
@@ -113,6 +114,21 @@ def test_what_is_refused_is_left_out_and_the_rest_goes_on(server, names_files):
     assert result["n3"] == "The server refuses it: a bad word."
     assert len(server.loaded) == 37
     assert server.checks < 30
+
+
+def test_who_goes_makes_room_even_where_another_one_is_refused(server, monkeypatch):
+    def check(staged):
+        said = [file.read_text().splitlines()[-1] for file in staged.glob("*.txt")]
+        return [Complaint("twice.")] if len(said) > len({*said}) else []
+
+    monkeypatch.setattr(server, "check", check)
+    settle(server, {"old": "yes"})
+    assert settle(server, {"new": "yes", "other": "no", "again": "no"}, leaving={"old"}) == {
+        "new": True,
+        "other": True,
+        "again": "The server refuses it: twice.",
+        "old": True,
+    }
 
 
 def test_when_the_configuration_is_refused_as_it_is_nothing_is_written(server):

@@ -264,6 +264,25 @@ def test_a_host_has_one_site_and_may_go_over_to_another_one(stage):
     assert reached(stage, first) == "green"
 
 
+def test_a_site_gets_another_name_in_one_request_and_no_request_is_lost(stage):
+    old = site(stage)
+    new = site(stage, "green", hosts=old["spec"]["hosts"])
+    refused = site(stage, hosts=old["spec"]["hosts"], **SITE.example.refused)
+    stage.play(replaced=[old])
+    for check in (True, False):
+        played = stage.play(replaced=[refused], deleted=[old], check=check)
+        assert played.of(refused)["message"].startswith("nginx refuses it: host not found in upstream")
+        said = f"{old['spec']['hosts'][0]} stays here, as {refused['path']} is refused, which is to take it; "
+        assert played.of(old)["message"] == f"{said}correct that one."
+    with steady_requests(stage, old, least=5):
+        predicted = stage.play(replaced=[new], deleted=[old], check=True)
+        played = stage.play(replaced=[new], deleted=[old])
+    assert played.code == 0
+    assert [played.of(each) for each in (new, old)] == [predicted.of(each) for each in (new, old)]
+    assert [stage.read(new), file_of(stage, old).exists()] == [played.of(new)["after"], False]
+    assert reached(stage, old) == "green"
+
+
 @pytest.mark.parametrize("process", ["another one", "none"])
 def test_an_nginx_that_does_not_run_is_said_and_no_other_process_gets_its_signal(stage, process, tmp_path, monkeypatch):
     other = subprocess.Popen(["sleep", "60"])

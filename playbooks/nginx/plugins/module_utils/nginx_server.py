@@ -13,6 +13,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,18 @@ PROGRAMS = (
 )
 LOADED = re.compile(r"^# configuration file (\S+):$", re.MULTILINE)
 REFUSED = re.compile(r"\[(?:emerg|alert|crit|error)\] (?:\d+#\d+: )?(.+?)(?: in (\S+):\d+)?$", re.MULTILINE)
+NAMES = re.compile(r"^\s*server_name ([^;]+);", re.MULTILINE)
 CONFLICT = re.compile(r'\[warn\] (?:\d+#\d+: )?conflicting server name "([^"]+)" on (\S+), ignored')
 TRIES_AGAIN, GIVES_UP = "bind() to ", "still could not bind"
+
+
+def hosts_of(file: Path) -> set[str]:
+    """The names that a site's file answers for; none if it is not there."""
+    try:
+        content = file.read_text("utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return set()
+    return {host for names in NAMES.findall(content) for host in names.split()}
 
 
 class Nginx:
@@ -78,12 +89,22 @@ class Nginx:
             name = Path(found[2] or "").name if found else ""
             sentence = f"{found[1].strip(' .')}." if found else "its configuration test failed."
             return [Complaint(sentence, name[: -len(self.suffix)] if (staged / name).is_file() else None)]
-        if conflicts := set(CONFLICT.findall(said)) - self.usual:
-            return [Complaint(f"{min(conflicts)[0]} is served by another site already.")]
+        if conflicts := {host for host, _ in {*CONFLICT.findall(said)} - self.usual}:
+            return [*self.taken(staged, conflicts)]
         loaded = {Path(path).name for path in LOADED.findall(dump) if Path(path).resolve().parent == staged.resolve()}
         if any(file.name not in loaded for file in staged.glob(f"*{self.suffix}")):
             return [Complaint(f"{self.configuration} does not include {self.directory}/*{self.suffix}.")]
         return []
+
+    def taken(self, staged: Path, hosts: set[str]) -> Iterator[Complaint]:
+        """Of each site that takes a host which another one has, that; of none if it cannot be told."""
+        found = False
+        for file in sorted(staged.glob(f"*{self.suffix}")):
+            if more := (hosts_of(file) - hosts_of(self.directory / file.name)) & hosts:
+                found = True
+                yield Complaint(f"{min(more)} is served by another site already.", file.name[: -len(self.suffix)])
+        if not found:
+            yield Complaint(f"{min(hosts)} is served by another site already.")
 
     def tried(self, staged: Path) -> tuple[str | None, str]:
         """What nginx loads with these files, None if it refuses it, and what it says. Nothing live is touched."""

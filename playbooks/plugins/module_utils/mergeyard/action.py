@@ -126,6 +126,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         self.system_secrets, self.secrets = secrets["system"], secrets["resources"]
         self.task_vars, self.directory = task_vars, directory
         resources = [Resource.of(item) for item in arguments.get("config") or []]
+        resources += [Resource.of({**item, "leaving": True}) for item in arguments.get("leaving") or []]
         self.pipe = EventPipe(os.path.join(directory, "events"))
         try:
             if arguments["state"] == "gathered":

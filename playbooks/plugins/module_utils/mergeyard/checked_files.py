@@ -134,7 +134,8 @@ class CheckedFiles:
         return wanted
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
-        wanted = {self.form.name_of(outcome.resource.spec): outcome for outcome in outcomes if outcome.changed}
+        changed = sorted((one for one in outcomes if one.changed), key=lambda one: one.after is not None)
+        wanted = {self.form.name_of(outcome.resource.spec): outcome for outcome in changed}  # who goes makes room first
         files = accepted(self.server, {name: self.rendered(outcome) for name, outcome in wanted.items()}, wanted)
         if not check:
             apply(self.server, files, outcomes)

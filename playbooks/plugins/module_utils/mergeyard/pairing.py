@@ -27,19 +27,22 @@ class Resource:
     """One document as the worker hands it over: defaults applied, identity fields filled in.
 
     `adopt`: the document takes over what others made. `managed`: we brought it there, as far as the worker remembers.
+    `leaving`: it is deleted by the call that brings others, which may need its place.
     """
 
     path: str
     spec: Spec
     adopt: bool = False
     managed: bool = False
+    leaving: bool = False
 
     @classmethod
     def of(cls, item: Mapping[str, object]) -> Resource:
         spec = item["spec"]
         if not isinstance(spec, dict):
             raise TypeError("a resource's spec is a mapping")
-        return cls(str(item["path"]), spec, item.get("adopt") is True, item.get("managed") is True)
+        flags = (item.get(name) is True for name in ("adopt", "managed", "leaving"))
+        return cls(str(item["path"]), spec, *flags)
 
     def identity(self, fields: tuple[str, ...]) -> Identity:
         return tuple(self.spec.get(name) for name in fields)
@@ -154,7 +157,7 @@ def pair(outcome: Outcome, found: Found | None, state: str, *, after: Callable[[
     ours = found is None or (found.marker is not None if marked else outcome.resource.managed)
     outcome.before = found.spec if found else None
     try:
-        if state == "deleted":
+        if state == "deleted" or outcome.resource.leaving:
             _deleted(outcome, found, ours=ours)
         elif ours or outcome.resource.adopt:
             _replaced(outcome, found, after(), ours=ours)
