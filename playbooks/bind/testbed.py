@@ -14,7 +14,7 @@ from playbooks.servers import CannotStart, Example, MissingTool, Server, Testbed
 
 MEMORY_ONLY = False
 ZONE, REVERSE = "conformance.test", "2.0.192.in-addr.arpa"
-CLOSED, FIXED = "closed.test", "fixed.test"  # may not be transferred and has no mail; may not be changed
+CLOSED, FIXED = "closed.test", "fixed.test"  # may not be transferred and has no mail and aliases; may not be changed
 PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 SECONDS = 10
 
@@ -56,7 +56,7 @@ $TTL 3600
 RIGHTS = {
     ZONE: 'allow-update { key "mergeyard"; }; allow-transfer { key "mergeyard"; };',
     REVERSE: 'allow-update { key "mergeyard"; }; allow-transfer { key "mergeyard"; };',
-    CLOSED: 'update-policy { grant "mergeyard" zonesub A AAAA CNAME TXT; };',
+    CLOSED: 'update-policy { grant "mergeyard" zonesub A AAAA TXT; };',
     FIXED: 'allow-transfer { key "mergeyard"; };',
 }
 

@@ -131,20 +131,35 @@ def test_a_record_takes_the_place_of_one_that_is_deleted_in_the_same_work(stage)
     for each in (six, text):
         each["spec"]["name"] = address["spec"]["name"]
     stage.play(replaced=[address, six])
-    predicted = stage.play(replaced=[alias], deleted=[address, six], check=True).of(alias)
-    assert predicted["reasons"] == [
+    predicted = stage.play(replaced=[alias], deleted=[address, six], check=True)
+    assert predicted.of(alias)["reasons"] == [
         "it does not exist yet",
         "it takes the place of the A and AAAA record of that name, which is deleted",
     ]
+    assert predicted.of(six)["reasons"] == ["its document was removed"]
     played = stage.play(replaced=[alias], deleted=[address, six])
-    assert (played.code, played.of(alias)) == (0, predicted)
+    assert played.code == 0
+    assert [played.of(each) for each in (alias, address, six)] == [predicted.of(each) for each in (alias, address, six)]
     assert [stage.read(each) for each in (address, six)] == [None, None]
-    assert stage.read(alias) == predicted["after"]
+    assert stage.read(alias) == predicted.of(alias)["after"]
 
     back = stage.play(replaced=[address, six, text], deleted=[alias])  # the first one takes the alias's place
     assert back.failed == []
     assert stage.read(alias) is None
     assert None not in [stage.read(each) for each in (address, six, text)]
+
+
+def test_what_is_replaced_stays_if_the_record_in_its_place_is_refused(other):
+    stage = other(zones=[BED.CLOSED])
+    address = record("A", "192.0.2.1", zone=BED.CLOSED)
+    alias = record("CNAME", "web.example.com", zone=BED.CLOSED, name=address["spec"]["name"])
+    stage.play(replaced=[address])
+    for check in (True, False):
+        played = stage.play(replaced=[alias], deleted=[address], check=check)
+        assert played.of(alias)["message"] == "BIND refused it: the key may not do that."
+        assert played.of(address)["message"].startswith("It is still there, as the record that takes its place")
+    assert stage.read(address) is not None
+    assert stage.play(deleted=[address]).changed == [address["path"]]
 
 
 def test_it_takes_no_place_of_what_others_made(stage):

@@ -3,7 +3,7 @@
 An update holds the record set and its mark, and requires what was read to be there still, so it is done whole or not
 at all. The marks of a name stand in text records of a name below it, one value for each type: a CNAME may have nothing
 beside itself, but names below it. What a record takes the place of, as the same work deletes it, leaves in the same
-update, so the name never answers nothing.
+update or stays, so the name never answers nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
 Place = tuple[str, str, str]  # zone, name, type
 MOST_TOGETHER = 100
 MOST_BYTES = 50_000  # an update may have 65,535
+STAYS = "It is still there, as the record that takes its place was refused; correct that one."
 
 
 def parts(outcomes: list[Outcome]) -> Iterator[list[Outcome]]:
@@ -88,8 +89,8 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         self.trouble: dict[str, str] = {}
         self.planned: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.replacing: dict[Place, list[Place]] = {}
-        leaving = plain(self._task.args).get("leaving") or []
-        self.leaving = {Resource.of(item).identity(self.IDENTITY): str(item["path"]) for item in leaving}
+        leaving = map(Resource.of, plain(self._task.args).get("leaving") or [])
+        self.leaving = {resource.identity(self.IDENTITY): resource.path for resource in leaving}
 
     def close(self) -> None:
         self.server.close()
@@ -195,6 +196,19 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         yield from self.brought(outcomes, dry=False)
 
     def brought(self, outcomes: list[Outcome], *, dry: bool) -> Iterator[tuple[Outcome, str]]:
+        """Each on its own account, but what is replaced goes or stays with what takes its place."""
+        takers = {place: taker for taker, places in self.replacing.items() for place in places}
+        places = [(outcome.resource.identity(self.IDENTITY), outcome) for outcome in outcomes]
+        came = set()
+        for outcome, failure in self.updated([one for place, one in places if place not in takers], dry=dry):
+            if not failure:
+                came.add(outcome.resource.identity(self.IDENTITY))
+            yield outcome, failure
+        for place, outcome in places:
+            if place in takers:
+                yield outcome, "" if takers[place] in came else STAYS
+
+    def updated(self, outcomes: list[Outcome], *, dry: bool) -> Iterator[tuple[Outcome, str]]:
         """Many in one update, as the server writes each to its disk; if it refuses one, each of them alone."""
         by_zone: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:

@@ -8,7 +8,7 @@ description:
   - The owner stands in a TXT record beside it.
 options:
   leaving:
-    description: The resources that the same play deletes, which therefore are in nobody's way.
+    description: Resources to delete in the same call. What is new may take their place, and is there when they go.
     type: list
     elements: dict
     default: []
@@ -20,6 +20,7 @@ EXAMPLES = r"""
   dns_record:
     state: replaced
     config: "{{ mergeyard.kinds.DnsRecord.replaced }}"
+    leaving: "{{ mergeyard.kinds.DnsRecord.deleted }}"
     system: "{{ mergeyard.system.connection }}"
 
 - name: List what is there
