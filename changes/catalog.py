@@ -340,8 +340,8 @@ class _File:
             if "unlimited" in risk and on not in ("decrease", "increase"):
                 self.bad(join(where, "unlimited"), f"on: {on} takes no unlimited.")
             others = risk.get("where", {})
-            if "where" in risk and (on not in OF_A_VALUE or not isinstance(others, dict) or not others):
-                self.bad(join(where, "where"), "where is a mapping of fields to values, for a risk of a value.")
+            if "where" in risk and (not field or on == "shared" or not isinstance(others, dict) or not others):
+                self.bad(join(where, "where"), "where is a mapping of fields to values, for a risk of a field.")
             for other in as_dict(others):
                 if other.partition(".")[0] not in fields:
                     self.bad(join(where, "where"), f"{other!r} is not a field of spec{did_you_mean(other, fields)}")

@@ -15,7 +15,7 @@ from changes.schema import values_at
 
 OPERATIONS = ("create", "update", "delete")  # of the whole item; the others look at a field
 OF_A_VALUE = ("equals", "contains", "matches")
-ON = (*OPERATIONS, "change", "decrease", "increase", *OF_A_VALUE, "absent", "widen", "shared")
+ON = (*OPERATIONS, "change", "decrease", "increase", *OF_A_VALUE, "absent", "widen", "narrow", "shared")
 WHOLE = {"IPv4": 2**32 - 1, "IPv6": 2**128 - 1}  # the last address
 PART = 64  # private networks are less than this part of all addresses
 PORTS = re.compile(r"\d+(-\d+)?")
@@ -32,15 +32,18 @@ def holds(risk: Risk, changes: Iterable[FieldChange], before: Spec | None, after
     """Whether a risk of a field holds for what becomes of a spec; None: there is none."""
     if after is None or risk.on == "shared":  # which is a matter of other documents
         return False
+    if not _where(risk, after):
+        return False
     if risk.on in OF_A_VALUE:
-        return _where(risk, after) and _comes(risk, before if before and _where(risk, before) else None, after)
+        return _comes(risk, before if before and _where(risk, before) else None, after)
     if risk.on == "absent":
         was = before is None or not _empty(_at(before, risk.field))
         return was and _empty(_at(after, risk.field))
     if before is None:
         return False
-    if risk.on == "widen":
-        return widens(listed(_at(before, risk.field)), listed(_at(after, risk.field)))
+    if risk.on in ("widen", "narrow"):
+        was, now = listed(_at(before, risk.field)), listed(_at(after, risk.field))
+        return widens(was, now) if risk.on == "widen" else widens(now, was)
     at_field = [change for change in changes if _met(risk.field, change.field, around=False)]
     return any(risk.on == "change" or _moves(risk, change) for change in at_field)
 

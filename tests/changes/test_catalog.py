@@ -291,7 +291,7 @@ QUEUE_FILE = "queueing/kinds/Queue.yml"
         (QUEUE_FILE, "  shards: A shard", "  shard: A shard", "grows.shard", "did you mean 'shards'"),
         (QUEUE_FILE, "value: false,", "value: false, where: {mood: x},", "risky.3.where", "did you mean 'mode'"),
         (QUEUE_FILE, "value: false,", "value: false, where: keep,", "risky.3.where", "a mapping of fields to values"),
-        (QUEUE_FILE, "on: decrease, field", "on: decrease, where: {mode: keep}, field", "risky.1.where", "for a risk of a value"),
+        (QUEUE_FILE, "on: delete", "on: delete, where: {mode: keep}", "risky.0.where", "for a risk of a field"),
         (QUEUE_FILE, "on: delete", "on: delete, unlimited: 0", "risky.0.unlimited", "takes no unlimited"),
         (QUEUE_FILE, "on: delete", "on: delete, field: size", "risky.0.field", "takes no field"),
         (QUEUE_FILE, "field: retention", "field: retentoin", "risky.1.field", "did you mean 'retention'"),

@@ -86,6 +86,12 @@ def held(on, field, before, after, value=None, unlimited=None, where=()):
         ("widen", "a", {"a": ["443"]}, {}, {}, True),
         ("widen", "a", {}, {"a": ["443"]}, {}, False),
         ("widen", "a", None, {"a": ["443"]}, {}, False),
+        ("narrow", "a", {"a": ["443", "80"]}, {"a": ["443"]}, {}, True),
+        ("narrow", "a", {"a": ["443"]}, {"a": ["443", "80"]}, {}, False),
+        ("narrow", "a", {}, {"a": ["443"]}, {}, True),
+        ("narrow", "a", None, {"a": ["443"]}, {}, False),
+        ("narrow", "a", {"b": "in"}, {"a": ["443"], "b": "in"}, {"where": {"b": "in"}}, True),
+        ("narrow", "a", {"b": "in"}, {"a": ["443"], "b": "in"}, {"where": {"b": "out"}}, False),
     ],
 )
 def test_a_risk_holds_where_its_operator_says_so(on, field, before, after, more, expected):

@@ -40,7 +40,7 @@ KIND_KEYS = {
 }
 EXTENSIONS = {"x-unit", "x-reference", "x-choices", "x-multiline", "x-local-path"}
 RISKS = {"create", "update", "delete", "change", "decrease", "increase", "equals", "contains", "matches"}
-RISKS |= {"absent", "widen", "shared"}
+RISKS |= {"absent", "widen", "narrow", "shared"}
 every_kind = pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], ids=repr)
 every_type = pytest.mark.parametrize("type_name", TYPES)
 

@@ -18,6 +18,7 @@ EXPOSED = "also from outside if"
 WORLD, SHUT = "The rule lets the whole internet in", "The rule shuts the whole internet out"
 OPEN = {**RULE, "sources": ["0.0.0.0/0"]}
 CLOSED = {**OPEN, "action": "reject"}
+BLOCKED = {**RULE, "action": "drop", "destinations": ["10.2.0.0/24"], "ports": ["443", "80"]}
 PORTS, EVERY_PORT = "The rule holds for ports for which it did not", "The rule holds for every port of its protocol."
 READ_ON_THE_WAY = "Without https, what clients send can be read on the way."
 EVERY_MINUTE = "The command is started every minute of these hours."
@@ -51,6 +52,18 @@ def without(spec, *fields):
         ("nftables-FirewallRule", {**RULE, "until": "2099-01-31"}, RULE, ["The rule ends on another day than before"]),
         ("nftables-FirewallRule", RULE, {**RULE, "direction": "forwarded"}, ["The rule holds for connections in ano"]),
         ("nftables-FirewallRule", RULE, {**RULE, "protocol": "udp"}, ["The rule holds for another protocol"]),
+        *(
+            ("nftables-FirewallRule", {**BLOCKED, "action": action}, {**BLOCKED, "action": action, **change}, said)
+            for action in ("drop", "reject")
+            for change, said in [
+                ({"sources": ["10.1.0.0/24"]}, ["from addresses that the rule no longer names may pass."]),
+                ({"destinations": ["10.2.0.1/32"]}, ["to destinations that the rule no longer names may pass."]),
+                ({"ports": ["443"]}, ["to ports that the rule no longer names may pass."]),
+                ({"protocol": "udp"}, ["The rule holds for another", "refused by its former protocol may pass"]),
+                ({"sources": ["10.1.0.0/16", "10.2.0.0/16"]}, ["The rule holds for addresses for which it did not"]),
+            ]
+        ),
+        ("nftables-FirewallRule", {**BLOCKED, "action": "accept"}, {**RULE, "destinations": ["10.2.0.0/25"]}, []),
         ("linux-ManagedFile", FILE, {**FILE, "mode": "0644"}, ["Others on the host may read, change or run it"]),
         ("linux-ManagedFile", FILE, {**FILE, "group": "users"}, ["Members of another group may"]),
         ("linux-CronJob", None, JOB, []),
