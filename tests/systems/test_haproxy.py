@@ -288,9 +288,32 @@ def test_a_configuration_that_haproxy_refuses_is_never_put_in_place(stage):
     for check in (True, False):
         played = stage.play(replaced=[bad, good], check=check)
         assert played.failed == [bad["path"]]
-        assert "could not resolve address 'does-not-exist.invalid'" in played.of(bad)["message"]
+        said = "servers: does-not-exist.invalid is no name that has an address on the balancer's host."
+        assert played.of(bad)["message"] == said
     assert not file_of(stage, bad).exists()
     assert answer(stage, good)[0] == 200
+
+
+def test_a_name_that_has_no_address_any_more_holds_up_nobody_and_is_taken_again_when_it_has_one(stage):
+    named, other = route(stage, "blue"), route(stage, "green")
+    [server] = named["spec"]["servers"]
+    named = ROUTE.changed(named, servers=[{**server, "address": "localhost"}])
+    stage.play(replaced=[named])
+    assert answer(stage, named)[0] == 200
+    file, good = file_of(stage, named), file_of(stage, named).read_text()
+    file.write_text(good.replace("localhost", "does-not-exist.invalid"))
+    assert stage.play(replaced=[other]).failed == []
+    assert [answer(stage, each)[0] for each in (named, other)] == [503, 200]
+    gone = ROUTE.changed(named, servers=[{**server, "address": "does-not-exist.invalid"}])
+    assert stage.play(replaced=[gone]).changed == []
+    assert stage.play(replaced=[ROUTE.changed(gone, timeout=7)]).failed == []
+
+    file.write_text(good.replace("last,libc,none", "none"))
+    stage.module.tell(stage.testbed, "reload")
+    file.write_text(good)
+    event = stage.play(replaced=[named]).of(named)
+    assert event["reasons"] == ["localhost has an address again, which the running balancer does not know"]
+    assert answer(stage, named)[0] == 200
 
 
 def test_a_connection_names_no_program(stage, tmp_path, monkeypatch):

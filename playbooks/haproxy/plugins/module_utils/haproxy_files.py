@@ -1,20 +1,35 @@
-"""Owns what HAProxy's kinds add to their files: what the running worker does otherwise, and pools that must be there.
+"""Owns what HAProxy's kinds add to their files: what the running worker does otherwise, and what must be there first.
 
-How a file is read and written is haproxy_routes', how HAProxy is asked is haproxy_balancer's.
+A route's pool must be, and the address of a server's name while it is new: HAProxy itself takes a name without one, so
+that a name that is gone holds up nobody else. How a file is read and written is haproxy_routes', how HAProxy is asked
+is haproxy_balancer's.
 """
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.haproxy_balancer import MAP, Balancer  # type: ignore[import-not-found]
-from ansible.module_utils.haproxy_pool import POOL, place_of  # type: ignore[import-not-found]
+from ansible.module_utils.haproxy_pool import POOL, is_name, place_of  # type: ignore[import-not-found]
 from ansible.module_utils.haproxy_routes import Pools, Routes, backend_for, map_key  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.checked_files import CheckedFiles, content_of  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.pairing import Found, Outcome  # type: ignore[import-not-found]
 
 NOT_LOADED = "the running balancer has not loaded it"
+
+
+def has_address(name: str) -> bool:
+    """Whether a server's address is one, or a name that has one on the balancer's host."""
+    try:
+        return not is_name(name) or bool(socket.getaddrinfo(name, None))
+    except (OSError, UnicodeError):
+        return False
+
+
+def addresses(spec: Any) -> list[str]:
+    return [server["address"] for server in (spec or {}).get("servers", [])]
 
 
 class BalancerFiles(CheckedFiles):  # type: ignore[misc]
@@ -32,7 +47,17 @@ class BalancerFiles(CheckedFiles):  # type: ignore[misc]
         servers = [
             told.shows(server) if (told := running.get(place_of(server))) else server for server in spec["servers"]
         ]
-        return replace(found, spec={**spec, "servers": servers})
+        lost = [server for server in spec["servers"] if (told := running.get(place_of(server))) and told.lost]
+        back = [server["address"] for server in lost if has_address(server["address"])]
+        remarks = [f"{name} has an address again, which the running balancer does not know" for name in back]
+        return replace(found, spec={**spec, "servers": servers}, remarks=(*found.remarks, *remarks))
+
+    def write(self, outcomes: list[Outcome], *, check: bool) -> None:
+        for outcome in outcomes:
+            new = {*addresses(outcome.after)} - {*addresses(outcome.before)} if outcome.changed else set()
+            if gone := [name for name in sorted(new) if not has_address(name)]:
+                outcome.fail(f"servers: {gone[0]} is no name that has an address on the balancer's host.")
+        super().write(outcomes, check=check)
 
 
 class RouteFiles(BalancerFiles):

@@ -2,11 +2,13 @@
 
 Everything that is written was matched against the alphabet of its place first, so no value can end a line, begin a
 keyword or leave its directory. HAProxy has no word for a draining server at its start, so it is one of weight 0, and a
-comment beside it keeps the weight that it comes back to.
+comment beside it keeps the weight that it comes back to. A server with a name that stops being one is left without an
+address; else HAProxy would take no configuration at all, whoever changes what.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -32,8 +34,10 @@ STATES = ("ready", "drain", "maintenance")
 FIELDS = ("servers", "balance", "health_check", "timeout", "contact")
 CHECK_NUMBERS = {"interval": (1, 300), "status": (100, 599), "rise": (1, 20), "fall": (1, 20)}
 POOL = "pool_"  # a route's backend begins with a host name, which has no such character
+LENIENT = " init-addr last,libc,none"
 SERVER = re.compile(
-    r"    server (\S+) ([^\s:]+):(\d{1,5}) weight (\d{1,9})( check)?( backup)?( disabled)?(?: # drain (\d{1,9}))?"
+    r"    server (\S+) ([^\s:]+):(\d{1,5}) weight (\d{1,9})"
+    rf"(?:{LENIENT})?( check)?( backup)?( disabled)?(?: # drain (\d{{1,9}}))?"
 )
 
 
@@ -44,6 +48,15 @@ def backend_of_pool(spec: Spec) -> str:
 def place_of(server: dict[str, Any]) -> str:
     """A server's name in its backend."""
     return f"{server['address']}:{server['port']}"
+
+
+def is_name(address: str) -> bool:
+    """Whether it has to be looked up."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return True
+    return False
 
 
 def weight_of(server: dict[str, Any]) -> int:
@@ -115,7 +128,8 @@ def pool_lines(backend: str, spec: Spec, *, check_host: object) -> Iterator[str]
 
 
 def server_line(server: dict[str, Any], *, check: bool) -> str:
-    words = [f"    server {place_of(server)} {place_of(server)} weight {weight_of(server)}"]
+    lenient = LENIENT if is_name(server["address"]) else ""
+    words = [f"    server {place_of(server)} {place_of(server)} weight {weight_of(server)}{lenient}"]
     words += ["check"] if check else []
     words += ["backup"] if server["backup"] else []
     words += ["disabled"] if server["state"] == "maintenance" else []
