@@ -134,7 +134,7 @@ def test_who_goes_makes_room_even_where_another_one_is_refused(server, monkeypat
 def test_when_the_configuration_is_refused_as_it_is_nothing_is_written(server):
     settle(server, {"a": "fine"})
     server.dislikes = {"fine"}
-    said = "The server's configuration would not be valid: a bad word."
+    said = "The server's configuration is not valid even without this, because of team/a: a bad word."
     assert settle(server, {"b": "good", "c": "good"}) == {"b": said, "c": said}
     assert [*written(server)] == ["a.txt"]
     assert settle(server, {"a": "good", "b": "good"}) == {"a": True, "b": True}  # the change mends it

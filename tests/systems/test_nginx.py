@@ -194,6 +194,17 @@ def test_a_refused_change_leaves_the_old_site_serving(stage):
     assert reached(stage, resource) == "blue"
 
 
+def test_a_name_that_has_no_address_any_more_is_told_with_the_site_that_it_stands_in(stage):
+    lost, other = site(stage), site(stage, "green")
+    stage.play(replaced=[lost])
+    file, gone = file_of(stage, lost), "does-not-exist.invalid"
+    file.write_text(file.read_text().replace("server 127.0.0.1:", f"server {gone}:"))
+    message = stage.play(replaced=[other], check=True).of(other)["message"]
+    why = f'host not found in upstream "{gone}:{stage.testbed.extra["blue"]}".'
+    assert message == f"nginx's configuration is not valid even without this, because of {lost['path']}: {why}"
+    assert stage.play(replaced=[other, lost]).code == 0
+
+
 def test_when_nginxs_own_configuration_is_broken_nothing_is_written_and_the_sentence_says_so(stage):
     resource = site(stage)
     config = Path(stage.testbed.connection["configuration"])

@@ -171,9 +171,17 @@ def accepted(server: Server, files: Files, outcomes: Mapping[str, Outcome]) -> d
 def broken(server: Server, files: Files, outcomes: Mapping[str, Outcome]) -> bool:
     """Whether the configuration is refused as it is, whatever we would change. Then no file can be told good."""
     complaints = staged(server, {})
-    for name in files if complaints else ():
-        outcomes[name].fail(f"{server.title}'s configuration would not be valid: {complaints[0].sentence}")
+    for complaint in complaints[:1]:
+        where = f"is not valid even without this, because of {whose(server, complaint.name)}" if complaint.name else ""
+        for name in files:
+            outcomes[name].fail(f"{server.title}'s configuration {where or 'would not be valid'}: {complaint.sentence}")
     return bool(complaints)
+
+
+def whose(server: Server, name: str) -> str:
+    """Whom to talk to about a file: its document, or the file if others wrote it."""
+    first, *_ = (content_of(server, name) or "").splitlines() or [""]
+    return shown(first.removeprefix(HEADER)) if first.startswith(HEADER) else f"{name}{server.suffix}"
 
 
 def accepted_of(server: Server, files: Files, outcomes: Mapping[str, Outcome]) -> dict[str, str | None]:
