@@ -42,8 +42,8 @@ def holds(risk: Risk, changes: Iterable[FieldChange], before: Spec | None, after
     if before is None:
         return False
     if risk.on in ("widen", "narrow"):
-        was, now = listed(_at(before, risk.field)), listed(_at(after, risk.field))
-        return widens(was, now) if risk.on == "widen" else widens(now, was)
+        specs = (before, after) if risk.on == "widen" else (after, before)
+        return widens(*(listed(_at(spec, risk.field)) for spec in specs))
     at_field = [change for change in changes if _met(risk.field, change.field, around=False)]
     return any(risk.on == "change" or _moves(risk, change) for change in at_field)
 

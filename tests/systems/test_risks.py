@@ -105,6 +105,7 @@ def without(spec, *fields):
         ("haproxy-BalancerRoute", ROUTE, {**ROUTE, "timeout": 5}, ["Answers that take longer than this are given up."]),
         ("haproxy-BalancerRoute", ROUTE, {**ROUTE, "timeout": 90}, []),
         ("haproxy-BalancerRoute", ROUTE, without(ROUTE, "health_check"), ["A server that is down", "Servers may get"]),
+        ("kafka-KafkaQuota", None, {"user": "orders", "read_kib_per_second": 9}, ["Clients that are above it already"]),
         ("haproxy-BalancerBackend", POOL, {**POOL, "balance": "uri"}, ["Clients may be sent to another server"]),
     ],
 )
