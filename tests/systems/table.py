@@ -10,7 +10,8 @@ HEAD = """# What was proven of every kind
 
 Made by `CONFORMANCE_TABLE=docs/conformance.md bin/test systems` from the results of the conformance suite
 (`tests/systems/test_conformance.py`), which runs every kind against the real server named beside it. A dash: the kind
-has nothing of that sort.
+has nothing of that sort, or it is a matter of the plan alone, which is proven once for each kind, in the first of its
+rows.
 
 """
 SIGNS = {"passed": "yes", "failed": "**no**", "skipped": "not tested"}
