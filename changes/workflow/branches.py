@@ -174,14 +174,20 @@ def catch_up() -> bool:
     # A push is noted before its ref moves: what is ahead of its row after this is a commit of the portal itself.
     worked = _record_noted_pushes(repository)
     for request in requests.all():
-        head = heads.get(request.pk)
-        if head is None or head == request.head or repository.contains(request.head, head):
-            continue
-        remember_editors(request, hands_on(repository.new_commits(head, [request.head, repository.main()])))
-        base = repository.merge_base(repository.main(), head) or ""
-        moved_to(request, base=base, head=head, who=None, why="Took up a version whose recording was interrupted")
-        worked = True
+        try:
+            worked = _catch_up(repository, request, heads.get(request.pk)) or worked
+        except Exception:
+            log.exception("Change request %s could not be brought up to its branch; it is tried again", request.pk)
     return worked
+
+
+def _catch_up(repository: Repository, request: ChangeRequest, head: str | None) -> bool:
+    if head is None or head == request.head or repository.contains(request.head, head):
+        return False
+    remember_editors(request, hands_on(repository.new_commits(head, [request.head, repository.main()])))
+    base = repository.merge_base(repository.main(), head) or ""
+    moved_to(request, base=base, head=head, who=None, why="Took up a version whose recording was interrupted")
+    return True
 
 
 def _record_noted_pushes(repository: Repository) -> bool:

@@ -10,6 +10,7 @@ from changes.models import ChangeRequest
 from changes.repository import Person
 from changes.review import barred_from_approving, evaluate
 from changes.states import ChangeRequestState
+from changes.workflow import branches
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 BRANCH = "change/refunds"
@@ -137,6 +138,21 @@ def test_a_push_that_cannot_be_recorded_keeps_no_other_one_from_it(office, push,
     kept = [note.read_text() for note in builtin.notes(office.repository)]
     assert kept == [broken]
     assert "could not be recorded" in caplog.text
+
+
+@pytest.mark.threat("faults.push-unheard")
+def test_a_request_that_cannot_be_brought_up_to_its_branch_keeps_no_other_one_from_it(office, push, monkeypatch):
+    requests = [office.proposed(), office.proposed({ORDERS: box(6)})]
+    heads = [push({REFUNDS: box(7)}, branch=request.branch)[1] for request in requests]
+
+    def break_off(request, moved_to=branches.moved_to, **fields):
+        if request == requests[0]:
+            raise LookupError("unknown encoding: nonsense")
+        return moved_to(request, **fields)
+
+    monkeypatch.setattr(branches, "moved_to", break_off)
+    assert workflow.catch_up()
+    assert [office.again(request).head == head for request, head in zip(requests, heads, strict=True)] == [False, True]
 
 
 def test_a_push_under_way_is_left_alone(office):
