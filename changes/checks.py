@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from changes.approvals import Requirement
 from changes.declarations import System
 from changes.documents import Document, Problem, did_you_mean
-from changes.kinds import Catalog, Kind
+from changes.kinds import MAX_IDENTITY, Catalog, Kind
 from changes.plan import Operation, Plan, PlanItem
 from changes.references import cycles, missing_references, still_referenced
 from changes.schema import line_of, values_at
@@ -124,12 +124,16 @@ def _not_offered(document: Document, system: System, kind: Kind, change: Change)
 
 
 def identities(change: Change) -> Iterator[Violation]:
-    """At most one document per remote identity over all teams, and a document keeps the one it has."""
+    """At most one document per remote identity over all teams, one that can be kept, and a document keeps it."""
     for item, document in change.documents():
         kind = change.catalog.kinds.get(document.address.kind)
         if kind is None:
             continue
         shown, field = kind.shown_identity(document), f"spec.{kind.identity[0]}"
+        if longest := kind.longest_of_identity(document):
+            message = f"What names this {kind.title} is longer than the {MAX_IDENTITY} characters that can be kept"
+            message += "; one that is no ASCII counts six or twelve times."
+            yield at(document, f"spec.{longest}", "identity.long", message, "Make it shorter.")
         others = [path for path in change.head.holders(document) if path != item.path]
         if others:
             who = change.head.documents[others[0]].address

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from changes.documents import Document, Json, Problem, canonical_json
+from changes.documents import Document, Json, Problem, canonical_json, digest
 from changes.schema import Pattern, Schema, values_at
 
 DOCUMENT_NAME = "name"
+MAX_IDENTITY = 500  # characters of canonical JSON: the columns of the rows hold no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,14 @@ class Kind:
 
     def identity_of(self, document: Document) -> str:
         """The remote identity within system and kind: canonical JSON of the identity fields."""
-        return canonical_json(self._identity(document))
+        return _kept(self._identity(document))
+
+    def longest_of_identity(self, document: Document) -> str:
+        """The field that makes a document's identity longer than can be kept; empty if it is not."""
+        identity = self._identity(document)
+        if len(canonical_json(identity)) <= MAX_IDENTITY:
+            return ""
+        return max(identity, key=lambda name: len(canonical_json(identity[name])))
 
     def shown_identity(self, document: Document) -> str:
         return " ".join(str(value) for value in self._identity(document).values())
@@ -186,4 +194,10 @@ class Catalog:
         """The identity that a reference's value stands for: the target kind's one identity field."""
         kind = self.kinds.get(reference.kind)
         field_name = kind.identity[0] if kind else DOCUMENT_NAME
-        return canonical_json({field_name: reference.value})
+        return _kept({field_name: reference.value})
+
+
+def _kept(identity: dict[str, Json]) -> str:
+    """What the checks refuse may still lie on main, made by hand: then a digest stands for it."""
+    text = canonical_json(identity)
+    return text if len(text) <= MAX_IDENTITY else canonical_json({"sha256 of what is too long": digest(identity)})

@@ -21,6 +21,7 @@ from changes.repository.trees import Change, RepositoryError
 MAIN_REF = "refs/heads/main"
 HEADS = "refs/heads/"
 ZERO = "0" * 40
+LATEST = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp())
 
 # No configuration of this machine takes part (the same rule as for git processes).
 for _level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL, ConfigLevel.PROGRAMDATA):
@@ -167,16 +168,18 @@ class Repository:
         return self.read_blob(blob) if blob is not None else None
 
     def info(self, sha: str) -> CommitInfo:
+        """Whoever made the commit wrote its headers: an encoding is not believed, a date is one that can be shown."""
         commit = self._commit(sha)
+        message = commit.raw_message.decode("utf-8", "replace")
         return CommitInfo(
             sha=str(commit.id),
             parents=tuple(str(parent) for parent in commit.parent_ids),
             tree=str(commit.tree_id),
-            subject=commit.message.split("\n", 1)[0].strip(),
-            message=commit.message,
+            subject=message.split("\n", 1)[0].strip(),
+            message=message,
             author=_person(commit.author),
             committer=_person(commit.committer),
-            at=datetime.fromtimestamp(commit.commit_time, UTC),
+            at=datetime.fromtimestamp(min(max(commit.commit_time, 0), LATEST), UTC),
         )
 
     def files(self, commit: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
+from pygit2.enums import ObjectType
 
 from changes.catalog import catalog
 from changes.repository.snapshots import snapshot
@@ -67,6 +68,25 @@ def test_a_commit_nobody_approved_is_quarantined_and_later_ones_run(yard):
     assert "without an approved change request" in orders.message
     assert (yard.stored("orders")["size"], yard.stored("sneaky")) == (1, None)
     assert yard.stored("refunds") is not None
+
+
+@pytest.mark.threat("git.commit-on-main")
+def test_what_cannot_be_kept_of_a_commit_made_by_hand_stops_no_later_one(yard):
+    """Names longer than a column, which only PostgreSQL minds, headers that mean nothing, a date that is none."""
+    long = "é" * 400
+    yard.commit({box("one"): document("Box", name=f"{long} 1", label=long), box("two"): document("Box", name=long)})
+    main = yard.repository.main()
+    lines = [f"tree {yard.repository.info(main).tree}", f"parent {main}", f"author A <a> {10**15} +0000"]
+    odd = "\n".join([*lines, f"committer A <a> {10**15} +0000", "encoding nonsense", "", "Caf"]).encode() + b"\xe9"
+    sha = str(yard.repository._git.write(ObjectType.COMMIT, odd))
+    yard.repository.swap_ref("refs/heads/main", sha, main)
+    yard.roll_out({box("refunds"): document("Box")})
+    assert yard.stored("refunds") is not None
+    assert list(Commit.objects.order_by("position").values_list("quarantined", flat=True)) == [False, True, True, False]
+    assert (Commit.objects.get(sha=sha).subject, yard.repository.info(sha).at.year) == ("Caf\ufffd", 9000)
+    kept = {row.identity for row in Resource.objects.filter(path__in=(box("one"), box("two")))}
+    assert len(kept) == 2
+    assert max(map(len, kept)) <= Resource._meta.get_field("identity").max_length
 
 
 @pytest.mark.threat("git.dates")
