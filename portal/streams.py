@@ -11,6 +11,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 from zlib import crc32
@@ -40,6 +41,7 @@ STALLED = 30.0  # seconds after which a watcher that reads nothing is cut off
 P = ParamSpec("P")
 T = TypeVar("T")
 Line = tuple[int, int, str]  # run, number, the line as JSON
+Entry = tuple[str, dict[str, str]]  # of a stream: id, fields
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -62,6 +64,24 @@ def key(run: int) -> str:
 def line(run: int, entry: dict[str, object] | Event) -> Line:
     shown = log.shown(run, entry)
     return run, shown["number"], json.dumps(shown, separators=(",", ":"))
+
+
+def readable(run: int, entries: Iterable[Entry]) -> list[Line]:
+    """The lines of a stream's entries. Others can write to Redis too: what is none leaves a gap."""
+    lines: list[Line] = []
+    for _, fields in entries:
+        with suppress(Exception):
+            lines.append(line(run, json.loads(fields["e"])))
+    return lines
+
+
+def hinted(entries: Iterable[Entry]) -> set[int]:
+    """The rollouts that hints name; what is no hint names none."""
+    rollouts: set[int] = set()
+    for _, fields in entries:
+        with suppress(Exception):
+            rollouts.add(int(json.loads(fields["e"])["rollout"]))
+    return rollouts
 
 
 def stored_lines(run: int, after: int) -> list[Line]:
@@ -167,6 +187,7 @@ class Hub:
                 socket_timeout=5,
                 retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
+                encoding_errors="replace",
             )
         return self._redis
 
@@ -210,7 +231,7 @@ class Hub:
                 entries = await self.redis.xrange(key(run), f"{after + 1}-0", "+", count=CHUNK)
             except (RedisError, OSError):
                 entries = []
-            lines = [line(run, json.loads(fields["e"])) for _, fields in entries]
+            lines = readable(run, entries)
             found = lines if closed else _without_gap(lines, after)
         return found
 
@@ -219,7 +240,7 @@ class Hub:
             try:
                 read = await self._read_redis()
                 self._away = False
-            except (RedisError, OSError, ValueError, KeyError, TypeError, AttributeError):  # away, or not our entries
+            except Exception:  # the queue is away, or holds what is not ours
                 self._away, read = True, False
             try:
                 await self._poll()
@@ -246,10 +267,13 @@ class Hub:
         for name, entries in dict(answer).items():
             if name == HINTS:
                 self._hints_at = entries[-1][0]
-                self._hint({int(json.loads(fields["e"])["rollout"]) for _, fields in entries})
+                self._hint(hinted(entries))
             else:
                 run = int(name.rsplit(":", 1)[1])
-                await self._hand_out(run, [line(run, json.loads(fields["e"])) for _, fields in entries])
+                lines = readable(run, entries)
+                if len(lines) < len(entries) and run in self._positions:
+                    self._resume[run] = time.monotonic() + POLL_AWAY  # it is there again until the database has it
+                await self._hand_out(run, lines)
         return bool(answer)
 
     async def _hand_out(self, run: int, lines: list[Line]) -> None:

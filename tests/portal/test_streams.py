@@ -7,6 +7,7 @@ import time
 import httpx
 import pytest
 
+from executors.events import stream_of
 from executors.models import Event, WorkItem
 from portal.streams import MAX_WAITING, Watcher
 from portal.views.events import positions
@@ -97,6 +98,30 @@ def test_a_gap_that_is_not_stored_yet_holds_back_what_is_behind_it(portal):
         portal.stream(run, 9, 12)
         portal.store(run, 6, 8)
         assert stream.until(run, 12) == one_to(12)
+
+
+@pytest.mark.threat("worker.forged-job")
+def test_what_is_no_event_in_the_stream_holds_up_no_other_line(portal):
+    deep = "[" * 100_000 + "]" * 100_000
+    run = portal.running()
+    other = portal.run(portal.item(run.item.rollout, "shelf-b"))
+    for one in (run, other):
+        portal.stream(one, 1, 2)
+    with portal.watch(run.item.rollout) as stream:
+        stream.until(run, 2)
+        stream.until(other, 2)
+        with portal.valkey.client() as client:
+            for forged in (deep, b"\xff", "[]"):
+                client.xadd("mergeyard:hints", {"e": forged})
+            client.xadd(stream_of(run.pk), {"e": '{"number": 3, "data": ' + deep + "}"}, id="3-0")
+        portal.stream(run, 4, 5)
+        portal.stream(other, 3, 5)
+        assert stream.until(other, 5) == one_to(5)
+        assert stream.numbers(run) == one_to(2)
+        portal.store(run, 3, 3)
+        assert stream.until(run, 5) == one_to(5)
+    with portal.watch(run.item.rollout) as stream:
+        assert stream.until(run, 5) == one_to(5)
 
 
 def test_a_new_run_joins_by_a_hint(portal):
