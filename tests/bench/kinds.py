@@ -25,8 +25,8 @@ FEWER = {"PostgresDatabase": 100, "RabbitVhost": 100, "PostgresGrant": 300}  # h
 COLD = ["--forks", "1"]  # any option: it makes the play have a process of its own
 PAGE = """# What a thousand cost
 
-Made by `bin/bench kinds --table docs/benchmarks-kinds.md`{how}: a play with as many resources that all are new, against the
-system's client library in a bare loop that looks at nothing and tells nothing, both on the real server; each is the
+Made by `bin/bench kinds --table docs/benchmarks-kinds.md`{how}: a play with as many resources that all are new, against
+the system's client library in a bare loop that looks at nothing and tells nothing, both on the real server; each is the
 median of {rounds} rounds on {cores} processors. Compare the ratio and not the seconds, which hold for one machine.
 {community}
 """
