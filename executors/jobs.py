@@ -9,6 +9,7 @@ from changes import repository
 from changes.crash_points import crash_point
 from changes.repository import RepositoryError, state
 from executors import queues, spool
+from executors.ansible import runners
 from executors.ansible.attempt import sweep
 from executors.ansible.warm import sandboxes
 from executors.claim import claim
@@ -61,6 +62,7 @@ def tidy() -> None:
 def wait() -> None:
     """What a worker does while no work comes: one that cannot reach the forge finds out before some does."""
     tidy()
+    runners.keep_ready()
     try:
         has_main()
     except DatabaseError as error:

@@ -10,14 +10,13 @@ import logging
 import os
 import select
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from executors.ansible import runner_process
+from executors.ansible import runner_process, runners
 from executors.ansible.attempt import MARK, Attempt, kill_marked
 from executors.ansible.sandbox import SHARED, View, contained_environment, containment, environment, of_attempt, wrapper
 from executors.ansible.usage import Limits, beyond
@@ -87,28 +86,17 @@ class Play:
         inventory = attempt.write("play/inventory/hosts", INVENTORY)
         attempt.write("bin/ansible-playbook", self._program(), mode=0o700)
         path = f"{attempt.bin}:/usr/bin:/bin"
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-u", runner_process.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": path, "LANG": "C.UTF-8", "HOME": str(attempt.play), "TMPDIR": str(attempt.play)},
-            cwd=attempt.play,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # what stops the worker's process group must not stop the one that watches it
-        )
+        self._process = runners.take()
         reports = os.open(attempt.events, os.O_RDWR | os.O_NONBLOCK)  # for writing too: no end of file between writers
         for loop in (self._read_output, self._read_trouble, lambda: self._read_reports(reports)):
             self._threads.append(threading.Thread(target=loop, daemon=True))
         self._send(
             {
-                "parent": os.getpid(),
                 "directory": str(attempt.play),
                 "playbook": str(order.folder / PLAYBOOK),
                 "inventory": str(inventory),
                 "variables": {"mergeyard_dir": str(attempt.play)},
-                "path": path,
+                "environment": {"PATH": path, "HOME": str(attempt.play), "TMPDIR": str(attempt.play)},
                 "renewed": renewed(),
                 "within": within,
             }

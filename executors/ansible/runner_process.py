@@ -1,15 +1,16 @@
 """The process between worker and play: calls ansible-runner with a clean environment and reports on its stdout.
 
-Run as a script, `python -I runner_process.py`, with one JSON object on stdin and, from then on, a line for each renewal
-of the lease. Nobody else can end the play of a worker that is stopped and not dead, so this process does it when the
-lease grows too old. ansible-runner copies the environment of its process into files that the play can read, so it must
-never run inside the worker. It must not import Mergeyard.
+Run as a script, `python -I runner_process.py PARENT`: it waits for one JSON object on stdin and, from then on, a line
+for each renewal of the lease. Nobody else can end the play of a worker that is stopped and not dead, so this process
+does it when the lease grows too old. ansible-runner copies the environment of its process into files that the play can
+read, so it must never run inside the worker. It must not import Mergeyard.
 """
 
 import ctypes
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -86,13 +87,24 @@ def below(root: int) -> list[int]:
 
 
 def main() -> None:
-    renewals = os.fdopen(os.dup(0), encoding="utf-8")
-    order = json.loads(renewals.readline())
-    end_with_parent(order["parent"])
-    watch = Watch(renewals, renewed=order["renewed"], within=order["within"])
+    end_with_parent(int(sys.argv[1]))
+    orders = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     report = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints goes to stderr
+
+    import ansible_runner
+    import ptyprocess
+
+    # The runner closes the tty of a play that has ended, and would wait a tenth of a second for its end.
+    ptyprocess.PtyProcess.delayafterclose = property(lambda self: 0, lambda self, value: None)
+    line = orders.readline()
+    if not line:
+        return  # no run wanted it
+    order = json.loads(line)
+    watch = Watch(orders, renewed=order["renewed"], within=order["within"])
+    os.environ.update(order["environment"])
+    os.chdir(order["directory"])
 
     def tell(**message: Any) -> None:
         report.write(json.dumps(message) + "\n")
@@ -103,17 +115,12 @@ def main() -> None:
         tell(event=event.get("event", ""), text=event.get("stdout", ""), task=str(details.get("task") or ""))
         return False  # nothing of it is written to disk
 
-    import ansible_runner
-    import ptyprocess
-
-    # The runner closes the tty of a play that has ended, and would wait a tenth of a second for its end.
-    ptyprocess.PtyProcess.delayafterclose = property(lambda self: 0, lambda self, value: None)
     result = ansible_runner.run(
         private_data_dir=order["directory"],
         playbook=order["playbook"],
         inventory=order["inventory"],
         extravars=order["variables"],
-        envvars={"PATH": order["path"]},
+        envvars={"PATH": order["environment"]["PATH"]},
         settings={"suppress_ansible_output": True, "pexpect_timeout": 1},
         ident=IDENT,
         quiet=True,

@@ -219,7 +219,8 @@ class Cluster:
         found = []
         for pid in self.below(worker):
             with contextlib.suppress(OSError):
-                if b"runner_process.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                runs = b"runner_process.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                if runs and os.readlink(f"/proc/{pid}/cwd") != "/":
                     found += [pid, *below(pid)]
         return found
 

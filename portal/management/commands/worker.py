@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from executors import queues
+from executors.ansible import runners
 from executors.ansible.attempt import sweep
 from executors.ansible.sandbox import containment
 from executors.ansible.warm import sandboxes
@@ -39,4 +40,5 @@ class Command(BaseCommand):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)  # it ends already, and its sandboxes before it
             sandboxes.end()
+            runners.end()
             presence.end()
