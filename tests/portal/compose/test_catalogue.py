@@ -65,6 +65,7 @@ def test_a_kind_says_when_a_change_of_it_is_a_risk(rita):
     gains = 'When <code>sources</code> gains <code class="value">0.0.0.0/0</code> and <code>action</code> is '
     assert f'{gains}<code class="value">accept</code>: The rule lets the whole internet in' in rule
     assert f'{gains}<code class="value">drop</code> or <code class="value">reject</code>: The rule shuts' in rule
+    assert "When <code>ports</code> covers less than before and <code>action</code> is " in rule
 
 
 def test_a_kind_that_no_system_offers_cannot_be_asked_for(rita):
