@@ -172,15 +172,19 @@ def broken(server: Server, files: Files, outcomes: Mapping[str, Outcome]) -> boo
     """Whether the configuration is refused as it is, whatever we would change. Then no file can be told good."""
     complaints = staged(server, {})
     for complaint in complaints[:1]:
-        where = f"is not valid even without this, because of {whose(server, complaint.name)}" if complaint.name else ""
+        whose = owner_of(server, complaint.name) if complaint.name else ""
+        how = f"is not valid even without this, because of {whose}" if whose else "would not be valid"
         for name in files:
-            outcomes[name].fail(f"{server.title}'s configuration {where or 'would not be valid'}: {complaint.sentence}")
+            outcomes[name].fail(f"{server.title}'s configuration {how}: {complaint.sentence}")
     return bool(complaints)
 
 
-def whose(server: Server, name: str) -> str:
-    """Whom to talk to about a file: its document, or the file if others wrote it."""
-    first, *_ = (content_of(server, name) or "").splitlines() or [""]
+def owner_of(server: Server, name: str) -> str:
+    """Whose a file of the directory is: its document, or its name if others wrote it; empty if it is not there."""
+    content = content_of(server, name)
+    if content is None:
+        return ""
+    first = content.partition("\n")[0]
     return shown(first.removeprefix(HEADER)) if first.startswith(HEADER) else f"{name}{server.suffix}"
 
 
