@@ -147,6 +147,53 @@ def test_a_reader_reads_what_is_there_and_what_comes_and_writes_nothing(stage):
         owner.execute("DROP TABLE later")
 
 
+def test_what_a_role_makes_itself_is_neither_counted_nor_taken_from_it(stage):
+    stage.prepare(GRANT)
+    role, beside, grant = ROLE.resource(), ROLE.resource(), GRANT.resource(create=True, access="read")
+    name = grant["spec"]["role"] = role["spec"]["name"]
+    database = grant["spec"]["database"]
+    stage.play(replaced=[role, beside, grant], secrets={"password": "maker"})
+    other = beside["spec"]["name"]
+    with connect(stage, dbname=database, user=name, password="maker") as maker:
+        for text in (
+            "CREATE TABLE extra.made (id serial, note text)",
+            "GRANT SELECT (note) ON extra.made TO {other}",
+            "CREATE FUNCTION extra.made(text, int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "REVOKE EXECUTE ON FUNCTION extra.made FROM PUBLIC",
+        ):
+            maker.execute(sql.SQL(text).format(other=sql.Identifier(other)))
+        again = stage.play(replaced=[grant]).of(grant)
+        assert (again["status"], again["changed"], again["reasons"]) == ("ok", False, [])
+        with connect(stage, dbname=database) as server:
+            server.execute("CREATE FUNCTION extra.theirs() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+            server.execute(sql.SQL("GRANT EXECUTE ON FUNCTION extra.theirs() TO {}").format(sql.Identifier(name)))
+        for wanted in (GRANT.changed(grant, access="write"), grant):
+            assert stage.play(replaced=[wanted]).changed == [grant["path"]]
+            maker.execute("INSERT INTO extra.made (note) VALUES ('mine')")
+            maker.execute("SELECT extra.made('x')")
+        assert stage.play(replaced=[grant], check=True).changed == []
+        assert maker.execute("SELECT has_column_privilege(%s, 'extra.made', 'note', 'SELECT')", [other]).fetchone()[0]
+        assert stage.play(deleted=[grant]).changed == [grant["path"]]
+        with connect(stage, dbname=database) as server:
+            mine = server.execute("SELECT has_table_privilege(%s, 'extra.made', 'INSERT')", [name])
+            assert mine.fetchone() == (True,)
+            server.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+            server.execute("DROP FUNCTION extra.theirs")
+
+
+def test_a_role_needs_no_grant_on_a_schema_of_its_own(stage):
+    stage.prepare(GRANT)
+    grant = GRANT.resource()
+    role = sql.Identifier(grant["spec"]["role"])
+    with connect(stage, dbname=grant["spec"]["database"]) as server:
+        server.execute(sql.SQL("CREATE SCHEMA its_own AUTHORIZATION {}").format(role))
+        own = GRANT.changed(grant, schemas=["its_own"])
+        for check in (True, False):
+            said = stage.play(replaced=[own], check=check).of(own)["message"]
+            assert said.endswith(" owns its_own and needs no grant on it; leave it out.")
+        server.execute("DROP SCHEMA its_own")
+
+
 def test_the_owner_of_a_database_needs_no_grant(stage):
     stage.prepare(GRANT)
     grant = GRANT.resource(role="conformance_owner")

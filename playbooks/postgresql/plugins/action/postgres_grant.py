@@ -35,10 +35,12 @@ from ansible.module_utils.postgres_grants import (  # noqa: E402
     OBJECTS,
     TABLES,
     Held,
+    Schema,
     by_role,
     found_of,
     grant,
     revoke,
+    schemas_of,
 )
 from psycopg import sql  # noqa: E402
 
@@ -61,7 +63,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         self.owners |= dict(self.told("databases"))
         self.existing = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
         self.roles = self.existing | {role for role, _ in self.told("roles")}
-        self.objects: dict[str, dict[str, tuple[int, int]]] = {}
+        self.schemas: dict[str, dict[str, Schema]] = {}  # database -> name -> what is there
         self.holding: dict[Identity, Held] = {}
         self.rehearsals: dict[str, Any] = {}  # database -> its connection
         self.warnings: list[str] = []
@@ -88,9 +90,9 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         with self.connected(database) as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             held = by_role(cursor.execute(HELD).fetchall(), cursor.execute(COMING).fetchall())
             rows = cursor.execute(OBJECTS).fetchall()
-        self.objects[database] = {row["schema"]: (row["tables"], row["sequences"]) for row in rows}
+        self.schemas[database] = schemas_of(rows)
         self.holding |= {(database, role): one for role, one in held.items()}
-        return {role: found_of(database, role, one, self.objects[database]) for role, one in held.items()}
+        return {role: found_of(database, role, one, self.schemas[database]) for role, one in held.items()}
 
     def connected(self, database: str) -> Any:
         try:
@@ -111,10 +113,12 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         if database not in self.owners:
             raise Refused(f"There is no database {shown(database)} on the server.")
         self.may_be_given(role, self.owners[database])
-        there = self.objects.get(database, {"public": (0, 0)})  # of one that the same play makes
+        there = self.schemas.get(database, {"public": Schema("pg_database_owner")})  # of one that the same play makes
         for schema in schemas:
             if schema not in there:
                 raise Refused(f"schemas: there is no schema {shown(schema)} in the database {shown(database)}.")
+            if there[schema].keeper == role:
+                raise Refused(f"schemas: {shown(role)} owns {shown(schema)} and needs no grant on it; leave it out.")
         return {**spec, "schemas": sorted(schemas)}
 
     def may_be_given(self, role: str, owner: str) -> None:

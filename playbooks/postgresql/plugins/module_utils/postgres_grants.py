@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible.module_utils.mergeyard.pairing import Found, Spec, shown  # type: ignore[import-not-found]
 from psycopg import sql
@@ -55,24 +56,58 @@ ORDER BY 1, 2, 3, 4
 """
 BESIDE = {"column": "single columns", "routine": "routines", "new routine": "routines that will be made"}
 OBJECTS = """
-SELECT n.nspname AS schema, count(c.oid) FILTER (WHERE c.relkind <> 'S') AS tables,
-       count(c.oid) FILTER (WHERE c.relkind = 'S') AS sequences
+SELECT n.nspname AS schema, pg_get_userbyid(nspowner) AS keeper, coalesce(pg_get_userbyid(relowner), '') AS owner,
+       count(c.oid) FILTER (WHERE c.relkind <> 'S') AS tables, count(c.oid) FILTER (WHERE c.relkind = 'S') AS sequences
 FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' GROUP BY 1
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' GROUP BY 1, 2, 3
 """
-# How each sort of what a role holds in a schema is taken back.
-TABLES_BACK = "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role} CASCADE"  # with the columns of each
+# A statement on all of a schema's tables, sequences or routines but the role's own: ON ALL ... IN SCHEMA would take from
+# a role what it has on those.
+ON_OTHERS = """
+DECLARE others text := (
+  SELECT string_agg({called}, ', ') FROM {catalog} JOIN pg_namespace n ON n.oid = {space}
+  WHERE nspname = {schema} AND pg_get_userbyid({owner}) <> {role} AND {condition});
+BEGIN IF others <> '' THEN EXECUTE {head} || others || {tail}; END IF; END
+"""
+RELATION = {
+    "called": "format('%I.%I', nspname, relname)",
+    "catalog": "pg_class",
+    "space": "relnamespace",
+    "owner": "relowner",
+}
+CATALOGS = {
+    "TABLE": {**RELATION, "condition": "relkind IN ('r', 'p', 'v', 'm', 'f')"},
+    "SEQUENCE": {**RELATION, "condition": "relkind = 'S'"},
+    "ROUTINE": {
+        "called": "format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(pg_proc.oid))",
+        "catalog": "pg_proc",
+        "space": "pronamespace",
+        "owner": "proowner",
+        "condition": "true",
+    },
+}
+# How each sort of what a role holds in a schema is taken back: from others' objects, or by a statement of its own.
+TAKEN_FROM = {"table": "TABLE", "column": "TABLE", "sequence": "SEQUENCE", "routine": "ROUTINE"}
+COMING_TO = "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT {what} ON {sort}S TO {role}"
 COMING_BACK = "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON "
 TAKEN = {
     "schema": "REVOKE ALL ON SCHEMA {schema} FROM {role} CASCADE",
-    "table": TABLES_BACK,
-    "column": TABLES_BACK,
-    "sequence": "REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {role} CASCADE",
-    "routine": "REVOKE ALL ON ALL ROUTINES IN SCHEMA {schema} FROM {role} CASCADE",
     "new table": COMING_BACK + "TABLES FROM {role}",
     "new sequence": COMING_BACK + "SEQUENCES FROM {role}",
     "new routine": COMING_BACK + "FUNCTIONS FROM {role}",
 }
+
+
+@dataclass
+class Schema:
+    """Who owns it, and how many tables and sequences each owner has there."""
+
+    keeper: str
+    objects: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def of_others(self, role: str) -> tuple[int, int]:
+        counts = [count for owner, count in self.objects.items() if owner != role]
+        return sum(tables for tables, _ in counts), sum(sequences for _, sequences in counts)
 
 
 @dataclass
@@ -100,9 +135,17 @@ def by_role(rows: list[dict[str, object]], coming: list[dict[str, str]]) -> dict
     return found
 
 
-def found_of(database: str, role: str, held: Held, objects: dict[str, tuple[int, int]]) -> Found:
+def schemas_of(rows: list[dict[str, Any]]) -> dict[str, Schema]:
+    found: dict[str, Schema] = {}
+    for row in rows:
+        schema = found.setdefault(row["schema"], Schema(row["keeper"]))
+        schema.objects[row["owner"]] = row["tables"], row["sequences"]
+    return found
+
+
+def found_of(database: str, role: str, held: Held, schemas: dict[str, Schema]) -> Found:
     """The spec that privileges amount to; what amounts to none is `mixed`, with a remark for each place."""
-    levels = {schema: level(held, schema, objects.get(schema, (0, 0))) for schema in held.schemas}
+    levels = {name: level(held, name, schemas.get(name, Schema("")).of_others(role)) for name in held.schemas}
     creates = {"CREATE" in held.at("schema", schema) for schema in held.schemas}
     remarks = [
         f"its privileges in schema {schema} are not those of a grant" for schema, one in levels.items() if not one
@@ -130,7 +173,7 @@ def found_of(database: str, role: str, held: Held, objects: dict[str, tuple[int,
 
 
 def level(held: Held, schema: str, objects: tuple[int, int]) -> str:
-    """read or write if the role holds exactly that on everything in the schema; else empty."""
+    """read or write if the role holds exactly that on everything of others in the schema; else empty."""
     if set(held.at("schema", schema)) - {"CREATE"} != {"USAGE"}:
         return ""
     for name in TABLES:
@@ -146,11 +189,23 @@ def _holds(held: Held, schema: str, privileges: set[str], sort: str, count: int)
     return now == everywhere and set(held.at(f"new {sort}", schema)) == privileges
 
 
+def on_others(what: str, head: str, tail: sql.Composable, *, schema: str, role: str) -> sql.Composed:
+    """`head` and `tail` stand around the names of all of a schema's tables (sequences, routines) but the role's own."""
+    literals = {"schema": sql.Literal(schema), "role": sql.Literal(role), "head": sql.Literal(f"{head} ON {what} ")}
+    catalog = {name: sql.SQL(text) for name, text in CATALOGS[what].items()}
+    body = sql.SQL(ON_OTHERS).format(**catalog, **literals, tail=sql.Literal(tail.as_string()))
+    return sql.SQL("DO {}").format(sql.Literal(body.as_string()))
+
+
 def revoke(role: str, owner: str, held: Held) -> Iterator[sql.Composed]:
     """All that the role holds in schemas, and is given with what others make."""
     names = {"role": sql.Identifier(role), "owner": sql.Identifier(owner)}
-    for text, schema in dict.fromkeys((TAKEN[sort], schema) for sort, schema in held.places if schema):
+    places = [(sort, schema) for sort, schema in held.places if schema]
+    for text, schema in [(TAKEN[sort], schema) for sort, schema in places if sort in TAKEN]:
         yield sql.SQL(text).format(schema=sql.Identifier(schema), **names)
+    back = sql.SQL(" FROM {} CASCADE").format(names["role"])
+    for what, schema in dict.fromkeys((TAKEN_FROM[sort], schema) for sort, schema in places if sort in TAKEN_FROM):
+        yield on_others(what, "REVOKE ALL", back, schema=schema, role=role)
     for each in held.coming:
         where = sql.SQL(" IN SCHEMA {}").format(sql.Identifier(each["schema"])) if each["schema"] else sql.SQL("")
         yield sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {maker}{where} REVOKE ALL ON {sort} FROM {role}").format(
@@ -160,20 +215,18 @@ def revoke(role: str, owner: str, held: Held) -> Iterator[sql.Composed]:
 
 def grant(spec: Spec, owner: str) -> Iterator[sql.Composed]:
     """What a spec gives, where the role holds nothing yet."""
-    names = {"role": sql.Identifier(str(spec["role"])), "owner": sql.Identifier(owner)}
-    tables = sql.SQL(", ").join(map(sql.SQL, sorted(TABLES[str(spec["access"])])))
-    sequences = sql.SQL(", ").join(map(sql.SQL, sorted(SEQUENCES[str(spec["access"])])))
+    role = str(spec["role"])
+    names = {"role": sql.Identifier(role), "owner": sql.Identifier(owner)}
+    given = {
+        "TABLE": ", ".join(sorted(TABLES[str(spec["access"])])),
+        "SEQUENCE": ", ".join(sorted(SEQUENCES[str(spec["access"])])),
+    }
     on_schema = sql.SQL("USAGE, CREATE" if spec["create"] else "USAGE")
     schemas: list[str] = spec["schemas"]  # type: ignore[assignment]
     for schema in schemas:
-        for text, what in (
-            ("GRANT {what} ON SCHEMA {schema} TO {role}", on_schema),
-            ("GRANT {what} ON ALL TABLES IN SCHEMA {schema} TO {role}", tables),
-            ("GRANT {what} ON ALL SEQUENCES IN SCHEMA {schema} TO {role}", sequences),
-            ("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT {what} ON TABLES TO {role}", tables),
-            (
-                "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT {what} ON SEQUENCES TO {role}",
-                sequences,
-            ),
-        ):
-            yield sql.SQL(text).format(what=what, schema=sql.Identifier(schema), **names)
+        at = sql.Identifier(schema)
+        yield sql.SQL("GRANT {what} ON SCHEMA {schema} TO {role}").format(what=on_schema, schema=at, **names)
+        for what, privileges in given.items():
+            to = sql.SQL(" TO {}").format(names["role"])
+            yield on_others(what, f"GRANT {privileges}", to, schema=schema, role=role)
+            yield sql.SQL(COMING_TO).format(what=sql.SQL(privileges), sort=sql.SQL(what), schema=at, **names)
