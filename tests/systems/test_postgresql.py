@@ -181,6 +181,43 @@ def test_what_a_role_makes_itself_is_neither_counted_nor_taken_from_it(stage):
             server.execute("DROP FUNCTION extra.theirs")
 
 
+def test_grants_go_for_another_owner_of_their_database_too_and_are_predicted_as_under_that_one(stage):
+    former, owner, reader = (ROLE.resource() for _ in range(3))
+    names = [one["spec"]["name"] for one in (former, owner, reader)]
+    database = DATABASE.resource(owner=names[0])
+    given = {"database": database["spec"]["name"], "schemas": ["public"], "create": False}
+    grant, back = (GRANT.resource(**given) for _ in range(2))
+    grant["spec"]["role"], back["spec"]["role"] = names[2], names[0]
+    stage.play(replaced=[former, reader, database, grant], secrets={"password": "open"})
+
+    def make(name, table):
+        with connect(stage, dbname=given["database"], user=name, password="open") as maker:
+            maker.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(table)))
+
+    def reads(name, table):
+        with connect(stage, dbname=given["database"]) as server:
+            return server.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", [name, table]).fetchone()[0]
+
+    def both(replaced, deleted=()):
+        predicted = stage.play(replaced=replaced, deleted=deleted, check=True)
+        applied = stage.play(replaced=replaced, deleted=deleted, secrets={"password": "open"})
+        assert predicted.resources == applied.resources
+        assert applied.failed == []
+
+    make(names[0], "old")
+    both([owner, DATABASE.changed(database, owner=names[1])])  # one that is only just made
+    with pytest.raises(psycopg.OperationalError, match="User does not have CONNECT privilege"):
+        make(names[0], "late")
+    make(names[1], "new")
+    assert stage.play(replaced=[grant], check=True).changed == []
+    assert [reads(names[2], "old"), reads(names[2], "new"), reads(names[1], "old")] == [True, True, False]
+    passed = DATABASE.changed(database, owner=names[2])
+    both([passed, back], [grant])  # to one that had a grant, and a grant for one that now owns nothing
+    make(names[2], "newest")
+    assert [reads(names[0], "old"), reads(names[0], "newest")] == [True, True]
+    assert stage.play(replaced=[passed, back]).changed == []
+
+
 def test_a_role_needs_no_grant_on_a_schema_of_its_own(stage):
     stage.prepare(GRANT)
     grant = GRANT.resource()
@@ -299,7 +336,9 @@ def test_what_others_made_with_another_encoding_is_not_taken_over(stage):
 def test_what_cannot_be_deleted_is_refused_in_the_preview_too(stage):
     role, database = ROLE.resource(), DATABASE.resource()
     database["spec"]["owner"] = role["spec"]["name"]
-    stage.play(replaced=[role, database])
+    reader, grant = ROLE.resource(), GRANT.resource(database=database["spec"]["name"], schemas=["public"])
+    grant["spec"]["role"] = reader["spec"]["name"]
+    stage.play(replaced=[role, database, reader, grant])
     with connect(stage, dbname=database["spec"]["name"]):
         predicted, applied = (stage.play(deleted=[role, database], check=check) for check in (True, False))
     for one in (role, database):
@@ -466,6 +505,12 @@ REFUSED = "refused when they open more connections"
         (ROLE, {}, {"valid_until": "2020-01-01"}, "locks applications out at once"),
         (ROLE, {}, {"settings": {"statement_timeout": "1ms"}}, "what goes beyond them is cancelled"),
         (DATABASE, {"owner": "a"}, {"owner": "a", "connection_limit": 5}, REFUSED),
+        (
+            DATABASE,
+            {"owner": "a"},
+            {"owner": "b"},
+            "The former owner can no longer connect. Tables that are there stay",
+        ),
         (DATABASE, {"owner": "a", "connection_limit": 5}, {"owner": "a", "connection_limit": -1}, ""),
         (GRANT, None, READ, "can read every row"),
         (GRANT, WRITE, READ, "applications that write as this role fail"),

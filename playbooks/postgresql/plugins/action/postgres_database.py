@@ -1,4 +1,7 @@
-"""Owns PostgreSQL databases: PostgresDatabase specs to and from pg_database. It never writes inside a database."""
+"""Owns PostgreSQL databases: PostgresDatabase specs to and from pg_database.
+
+It writes inside a database only what has to follow to another owner: see `change`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Refused,
     Resource,
     Spec,
+    SystemDown,
     shown,
 )
 from ansible.module_utils.mergeyard.values import number  # noqa: E402
@@ -66,8 +70,8 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
     def open(self) -> None:
         super().open()
         self.templates: set[str] = set()
-        self.there = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
-        self.roles = self.there | {role for role, _ in self.told("roles")}
+        self.roles = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
+        self.roles |= {role for role, _ in self.told("roles")}
         self.unknown: dict[str, bool] = {}  # locale -> whether the server does not know it
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
@@ -135,7 +139,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             text = "ALTER ROLE CURRENT_USER SET {setting} TO {value}"  # of no effect here, and the values are the same
             self.undone(*(self.statement(text, setting=name, value=sql.Literal(value)) for name, value in wanted))
         else:
-            self.undone(*self.changes(outcome))
+            self.change(outcome)
 
     def must_be_unused(self, name: str) -> None:
         """As the server says it; it waits some seconds for connections that are about to end."""
@@ -181,10 +185,23 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
     def closed(self, name: str) -> sql.Composed:
         return self.statement("REVOKE ALL ON DATABASE {name} FROM PUBLIC", name=name)
 
+    def change(self, outcome: Outcome) -> None:
+        """All or nothing, and nothing in check mode. What grants give of tables that the owner will make is kept in the
+        database, by the owner's name, and so goes to another owner there."""
+        if outcome.before["owner"] == outcome.after["owner"]:
+            (self.undone if self.check else self.execute)(*self.changes(outcome))
+            return
+        try:
+            connection = self.connected(str(outcome.after["name"]))
+        except SystemDown as down:
+            raise Refused(f"owner: {down}") from down
+        with connection, connection.transaction(force_rollback=self.check):
+            self.hand_over(connection, str(outcome.after["owner"]))
+            for statement in self.changes(outcome):
+                connection.execute(statement)
+
     def changes(self, outcome: Outcome) -> Iterator[sql.Composable]:
         name, before, after = outcome.after["name"], outcome.before, outcome.after
-        if before["owner"] != after["owner"] and not (self.check and after["owner"] not in self.there):
-            yield self.statement("ALTER DATABASE {name} OWNER TO {owner}", name=name, owner=after["owner"])
         if before["connection_limit"] != after["connection_limit"]:
             limit = sql.Literal(after["connection_limit"])
             yield self.statement("ALTER DATABASE {name} CONNECTION LIMIT {limit}", name=name, limit=limit)

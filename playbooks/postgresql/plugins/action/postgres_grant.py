@@ -5,6 +5,7 @@ What a grant means is module_utils/postgres_grants. PostgreSQL can hold no owner
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,6 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Refused,
     Resource,
     Spec,
-    SystemDown,
     shown,
 )
 from ansible.module_utils.mergeyard.values import flag  # noqa: E402
@@ -58,9 +58,9 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
 
     def open(self) -> None:
         super().open()
-        self.there = {row["name"] for row in self.rows(DATABASES)}
-        self.owners = {row["name"]: row["owner"] for row in self.rows(DATABASES)}
-        self.owners |= dict(self.told("databases"))
+        now = {row["name"]: row["owner"] for row in self.rows(DATABASES)}
+        self.there, self.owners = {*now}, now | dict(self.told("databases"))
+        self.passing = {name for name, owner in now.items() if owner != self.owners[name]}  # in check mode only
         self.existing = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
         self.roles = self.existing | {role for role, _ in self.told("roles")}
         self.schemas: dict[str, dict[str, Schema]] = {}  # database -> name -> what is there
@@ -84,10 +84,19 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         return found
 
     def gather(self) -> list[Found]:
-        return [one for database in sorted(self.there) for _, one in sorted(self.held(database).items())]
+        return [
+            one
+            for database in sorted(self.there)
+            for role, one in sorted(self.held(database).items())
+            if role != self.owners[database]
+        ]
 
     def held(self, database: str) -> dict[str, Found]:
-        with self.connected(database) as connection, connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        with (
+            self.connected(database) as connection,
+            self.undone_in(database, connection),
+            connection.cursor(row_factory=psycopg.rows.dict_row) as cursor,
+        ):
             held = by_role(cursor.execute(HELD).fetchall(), cursor.execute(COMING).fetchall())
             rows = cursor.execute(OBJECTS).fetchall()
         self.schemas[database] = schemas_of(rows)
@@ -95,13 +104,17 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         return {role: found_of(database, role, one, self.schemas[database]) for role, one in held.items()}
 
     def connected(self, database: str) -> Any:
-        try:
-            connection = psycopg.connect(**self.where(), dbname=database)
-            connection.add_notice_handler(self.take_notice)
-            return connection
-        except psycopg.Error as error:
-            cause = str(error).strip().splitlines()[0].rstrip(".?")
-            raise SystemDown(f"The database {shown(database)} cannot be used: {cause}.") from error
+        connection = super().connected(database)
+        connection.add_notice_handler(self.take_notice)
+        return connection
+
+    @contextlib.contextmanager
+    def undone_in(self, database: str, connection: Any) -> Iterator[None]:
+        """A transaction that leaves nothing, in which the database has the owner that the same play is to give it."""
+        with connection.transaction(force_rollback=True):
+            if database in self.passing:
+                self.hand_over(connection, self.owners[database])
+            yield
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
         spec = resource.spec
@@ -141,7 +154,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         if database not in self.rehearsals:
             self.rehearsals[database] = self.connected(database)
             self.rehearsals[database].autocommit = True
-        with self.rehearsals[database].transaction(force_rollback=True):
+        with self.undone_in(database, self.rehearsals[database]):
             refusal = self.settled(self.rehearsals[database], outcome)
         if refusal:
             raise Refused(refusal)
@@ -170,7 +183,8 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         database, role = str(outcome.resource.spec["database"]), str(outcome.resource.spec["role"])
         owner, held = self.owners[database], self.holding.get((database, role), Held())
         yield from revoke(role, owner, held)
-        yield self.statement("REVOKE ALL ON DATABASE {database} FROM {role} CASCADE", database=database, role=role)
+        if role != owner:  # who may have become it since the grant was given
+            yield self.statement("REVOKE ALL ON DATABASE {database} FROM {role} CASCADE", database=database, role=role)
         if outcome.after is not None:
             yield self.statement("GRANT CONNECT ON DATABASE {database} TO {role}", database=database, role=role)
             yield from grant(outcome.after, owner)

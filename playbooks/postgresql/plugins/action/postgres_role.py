@@ -50,11 +50,11 @@ FROM pg_authid
 """
 # Why a role cannot be dropped: what it owns (o), or is named in the privileges of (other letters), and where.
 HOLDING = """
-SELECT pg_get_userbyid(refobjid) AS role, deptype = 'o' AS owns,
+SELECT pg_get_userbyid(refobjid) AS role, deptype = 'o' AS owns, classid = 'pg_default_acl'::regclass AS coming,
        coalesce(inside.datname, itself.datname, '') AS database, itself.datname IS NOT NULL AS itself
 FROM pg_shdepend LEFT JOIN pg_database inside ON inside.oid = dbid
      LEFT JOIN pg_database itself ON classid = 'pg_database'::regclass AND itself.oid = objid
-WHERE refclassid = 'pg_authid'::regclass GROUP BY 1, 2, 3, 4
+WHERE refclassid = 'pg_authid'::regclass GROUP BY 1, 2, 3, 4, 5
 """
 OTHERS = ("none", "postgres", "public")  # names that stand for something else
 POWERS = {
@@ -200,14 +200,20 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             self.owners = dict(self.told("databases"))
             self.dropped = {database for database, _ in self.told("dropped")}
             self.withdrawn = {(database, role) for database, role in self.told("withdrawn")}
-        if left := [row["database"] for row in self.holding[role] if self.stays(row)]:
+        rows = self.holding[role]
+        passing = {row["database"] for row in rows if row["owns"] and row["itself"] and self.passes(row)}
+        if left := [row["database"] for row in rows if self.stays(row, passing)]:
             where = ", ".join(sorted({shown(name) if name else "the server" for name in left}))
             raise Refused(
                 f"It still owns something, or has rights by hand, in {where}; have that taken away on the server first."
             )
 
-    def stays(self, row: dict[str, Any]) -> bool:
+    def passes(self, row: dict[str, Any]) -> bool:
+        return bool(self.owners.get(row["database"], row["role"]) != row["role"])
+
+    def stays(self, row: dict[str, Any], passing: set[str]) -> bool:
+        """`passing`: databases that go from the role to another owner, with what comes with what their owner makes."""
         role, database = row["role"], row["database"]
-        if row["owns"] and row["itself"] and self.owners.get(database, role) != role:
+        if row["owns"] and (row["itself"] or row["coming"]) and database in passing:
             return False
         return database not in self.dropped and (row["owns"] or (database, role) not in self.withdrawn)

@@ -18,6 +18,7 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
     SystemDown,
     shown,
 )
+from ansible.module_utils.postgres_grants import FOLLOWING, handed_over  # type: ignore[import-not-found]
 from psycopg import sql
 
 MARKER = "Managed by Mergeyard: "
@@ -102,6 +103,24 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
     def close(self) -> None:
         self.database.close()
 
+    def connected(self, database: str) -> Any:
+        """A connection to another database than the system's own."""
+        try:
+            return psycopg.connect(**self.where(), dbname=database)
+        except psycopg.Error as error:
+            cause = str(error).strip().splitlines()[0].rstrip(".?")
+            raise SystemDown(f"The database {shown(database)} cannot be used: {cause}.") from error
+
+    def hand_over(self, connection: Any, owner: str) -> None:
+        """In the database that goes to another owner, and in a transaction of the caller's."""
+        with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+            there = cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [owner]).fetchone()
+            if there is None and self.check:
+                cursor.execute(self.statement("CREATE ROLE {owner}", owner=owner))  # which the same play is to make
+            database = connection.info.dbname
+            for statement in handed_over(database, owner, cursor.execute(FOLLOWING).fetchall()):
+                cursor.execute(statement)
+
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         try:
             with self.database.cursor(row_factory=psycopg.rows.dict_row) as cursor:
@@ -159,15 +178,20 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
                 elif outcome.before is None:
                     self.create(outcome)
                 else:
-                    self.execute(*self.changes(outcome))
+                    self.change(outcome)
             except (psycopg.Error, UnicodeEncodeError) as error:
                 failure = refusal_of(error)
+            except Refused as refused:
+                failure = str(refused)
             yield outcome, failure
             if self.database.closed:
                 raise SystemDown("The connection to PostgreSQL was lost.")
 
     def create(self, outcome: Outcome) -> None:
         raise NotImplementedError
+
+    def change(self, outcome: Outcome) -> None:
+        self.execute(*self.changes(outcome))
 
     def changes(self, outcome: Outcome) -> Iterator[sql.Composable]:
         raise NotImplementedError

@@ -54,6 +54,15 @@ WHERE grantee NOT IN (0, defaclrole) AND (
   OR defaclrole <> (SELECT datdba FROM pg_database WHERE datname = current_database()))
 ORDER BY 1, 2, 3, 4
 """
+# What comes to roles in a schema with whatever the owner of the connected database makes.
+FOLLOWING = """
+SELECT datname AS database, pg_get_userbyid(datdba) AS former, nspname AS schema, pg_get_userbyid(grantee) AS role,
+       CASE defaclobjtype WHEN 'S' THEN 'SEQUENCES' WHEN 'r' THEN 'TABLES' ELSE 'FUNCTIONS' END AS sort,
+       privilege_type AS privilege, is_grantable AS grantable
+FROM pg_database JOIN pg_default_acl ON defaclrole = datdba AND defaclobjtype IN ('r', 'S', 'f')
+     JOIN pg_namespace n ON n.oid = defaclnamespace, aclexplode(defaclacl)
+WHERE datname = current_database() AND grantee NOT IN (0, defaclrole) ORDER BY 1, 2, 3, 4, 5, 6
+"""
 BESIDE = {"column": "single columns", "routine": "routines", "new routine": "routines that will be made"}
 OBJECTS = """
 SELECT n.nspname AS schema, pg_get_userbyid(nspowner) AS keeper, coalesce(pg_get_userbyid(relowner), '') AS owner,
@@ -61,8 +70,8 @@ SELECT n.nspname AS schema, pg_get_userbyid(nspowner) AS keeper, coalesce(pg_get
 FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' GROUP BY 1, 2, 3
 """
-# A statement on all of a schema's tables, sequences or routines but the role's own: ON ALL ... IN SCHEMA would take from
-# a role what it has on those.
+# A statement on all of a schema's tables, sequences or routines but the role's own: ON ALL ... IN SCHEMA would take
+# from a role what it has on those.
 ON_OTHERS = """
 DECLARE others text := (
   SELECT string_agg({called}, ', ') FROM {catalog} JOIN pg_namespace n ON n.oid = {space}
@@ -230,3 +239,17 @@ def grant(spec: Spec, owner: str) -> Iterator[sql.Composed]:
             to = sql.SQL(" TO {}").format(names["role"])
             yield on_others(what, f"GRANT {privileges}", to, schema=schema, role=role)
             yield sql.SQL(COMING_TO).format(what=sql.SQL(privileges), sort=sql.SQL(what), schema=at, **names)
+
+
+def handed_over(database: str, owner: str, following: list[dict[str, Any]]) -> Iterator[sql.Composed]:
+    """A database goes to another owner, and with it what comes to roles with whatever its owner makes."""
+    yield sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(database), sql.Identifier(owner))
+    for row in following:  # of FOLLOWING
+        role, place = sql.Identifier(row["role"]), sql.SQL(" IN SCHEMA {}").format(sql.Identifier(row["schema"]))
+        what = sql.SQL(f"{row['privilege']} ON {row['sort']}")
+        text = "ALTER DEFAULT PRIVILEGES FOR ROLE {maker}{place} REVOKE {what} FROM {role}"
+        yield sql.SQL(text).format(maker=sql.Identifier(row["former"]), place=place, what=what, role=role)
+        if row["role"] != owner:
+            text = "ALTER DEFAULT PRIVILEGES FOR ROLE {maker}{place} GRANT {what} TO {role}{more}"
+            more = sql.SQL(" WITH GRANT OPTION" if row["grantable"] else "")
+            yield sql.SQL(text).format(maker=sql.Identifier(owner), place=place, what=what, role=role, more=more)

@@ -4,7 +4,8 @@ DOCUMENTATION = r"""
 module: postgres_database
 short_description: Databases of a PostgreSQL server
 description:
-  - Creates, changes and deletes databases; it never writes inside one.
+  - Creates, changes and deletes databases; of what is in one it touches only what grants give of
+    tables that its owner will make, which follows to another owner.
   - The owner stands in the database's comment.
 options:
   roles:
