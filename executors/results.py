@@ -31,6 +31,7 @@ class Result:
     reasons: tuple[str, ...] = ()
     message: str = ""
     digest: str = ""  # of what was applied
+    absent: bool = False  # it was refused, and the system does not have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,13 @@ def set_out(item: WorkItem, rows: list[ItemResource]) -> None:
         for row in batch:
             keys |= Q(kind=row.kind, identity=row.identity)
         Resource.objects.filter(keys, system=item.system, applied_position__lt=item.position).update(ours=True)
+
+
+def brought(was: bool, result: Result, *, deleted: bool) -> bool:
+    """Whether a resource is on its system because of us, after a result; `was`: before it, or since it was set out."""
+    if result.state == ResultState.FAILED:
+        return was and not result.absent
+    return not deleted
 
 
 class MainMoved(Exception):
@@ -161,7 +169,7 @@ def record(item: WorkItem, rows: list[ItemResource], *, results: Mapping[str, Re
         changed = [by_key[row.kind, row.identity] for row in batch if (row.kind, row.identity) in by_key]
         for row in batch:
             if resource := by_key.get((row.kind, row.identity)):
-                _stand(resource, row, item=item)
+                _stand(resource, row, results[row.path], item=item)
         fields = [
             "applied_blob",
             "ours",
@@ -175,16 +183,17 @@ def record(item: WorkItem, rows: list[ItemResource], *, results: Mapping[str, Re
         Resource.objects.bulk_update(changed, fields, batch_size=100)
 
 
-def _stand(resource: Resource, row: ItemResource, *, item: WorkItem) -> None:
+def _stand(resource: Resource, row: ItemResource, result: Result, *, item: WorkItem) -> None:
     """Where a resource stands after a result. A commit is never recorded over a later one."""
     if resource.applied_position > item.position or row.result == ResultState.SUPERSEDED:
         return
     resource.last_run, resource.message, resource.changed_at = row.run, row.message, timezone.now()
     deleted = row.operation == "delete"
+    resource.ours = brought(resource.ours, result, deleted=deleted)
     if row.result == ResultState.FAILED:
         resource.sync = SyncState.FAILED
         return
-    resource.applied_blob, resource.ours = "" if deleted else row.blob, not deleted
+    resource.applied_blob = "" if deleted else row.blob
     # What is applied again at a later commit was made so by the commit that last changed it.
     again = row.operation == REAPPLY and row.blob == resource.blob
     resource.applied_commit_id = resource.commit_id if again else item.rollout.commit_id

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -294,11 +295,16 @@ class _Run:
 
     def _report(self, report: dict[str, Any], wanted: dict[str, ItemResource], writer: EventWriter) -> None:
         """One line of a resource module: a result and an event. Handed to us by a play, so nothing is believed."""
-        if report.get("event") == "creating":
+        if report.get("event") in ("creating", "absent"):
             paths = report.get("paths")
             named = [wanted.get(_long(path)) for path in paths] if isinstance(paths, list) else []
-            self.creating += [row for row in named if row is not None]
-            self.attention.set()
+            rows = [row for row in named if row is not None]
+            if report["event"] == "creating":
+                self.creating += rows
+                self.attention.set()
+            else:
+                known = {row.path: self.reported[row.path] for row in rows if row.path in self.reported}
+                self.reported |= {path: replace(result, absent=True) for path, result in known.items()}
             return
         row = wanted.get(_long(report.get("path")))
         if report.get("event") != "resource" or row is None or row.kind != report.get("kind"):

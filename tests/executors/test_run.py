@@ -119,6 +119,12 @@ def test_what_a_killed_play_set_out_to_create_is_ours(yard):
     assert yard.resource(box("orders")).applied_blob == ""
 
 
+@pytest.mark.parametrize(("seen", "ours"), [("absent", False), ("", True)])
+def test_a_creation_that_was_refused_is_ours_only_as_long_as_nobody_saw_that_nothing_is_there(yard, seen, ours):
+    yard.roll_out({box("orders"): document("Box", trouble=f"refuse {seen}")})
+    assert (yard.result(box("orders")).result, yard.resource(box("orders")).ours) == ("failed", ours)
+
+
 @pytest.mark.threat("faults.kill-play")
 def test_a_playbook_that_is_killed_fails_its_resources(yard):
     yard.roll_out({box("orders"): document("Box", trouble="die")})

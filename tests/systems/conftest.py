@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from executors.results import Result, brought
+from executors.states import ResultState
 from playbooks.servers import MissingTool
 from tests.conftest import not_tested
 from tests.systems.catalogue import (
@@ -113,10 +115,17 @@ class Stage:
 
     def remember(self, events, replaced, deleted):
         """What the worker keeps of what we brought to the system, for systems that hold no marker."""
-        created = {path for event in events if event["event"] == "creating" for path in event["paths"]}
-        done = {event["path"] for event in events if event["event"] == "resource" and event["status"] == "ok"}
-        self.managed |= {self.key(resource) for resource in replaced if resource["path"] in created | done}
-        self.managed -= {self.key(resource) for resource in deleted if resource["path"] in done}
+        named = {sort: set() for sort in ("creating", "absent")}
+        for event in events:
+            if event["event"] in named:
+                named[event["event"]] |= {*event["paths"]}
+        ok = {event["path"]: event["status"] == "ok" for event in events if event["event"] == "resource"}
+        for resource in [*replaced, *deleted]:
+            path, key = resource["path"], self.key(resource)
+            state = ResultState.CHANGED if ok.get(path) else ResultState.FAILED
+            result = Result(state, absent=path in named["absent"])
+            ours = brought(key in self.managed or path in named["creating"], result, deleted=resource in deleted)
+            (self.managed.add if ours else self.managed.discard)(key)
 
     def secrets_for(self, resources, secrets):
         given = {}

@@ -572,7 +572,9 @@ def test_what_our_own_account_may_not_grant_is_told_before_it_is_tried(stage, ot
     assert predicted.of(grant) == applied.of(grant)
     assert predicted.of(grant)["message"].startswith("PostgreSQL refused it: "), predicted.of(grant)["message"]
     assert stage.read(grant) is None
-    assert stage.play(replaced=[grant]).changed == [grant["path"]]
+    stage.module.make(stage.testbed, GRANT.name, grant["spec"])  # what was refused is not ours: somebody else's now
+    assert "write 'adopt: true'" in clerk.play(replaced=[grant], check=True).of(grant)["message"]
+    assert stage.play(replaced=[{**grant, "adopt": True}]).changed == [grant["path"]]
     ours = {**grant, "managed": True}
     predicted, applied = clerk.play(deleted=[ours], check=True), clerk.play(deleted=[ours])
     assert predicted.of(grant) == applied.of(grant)

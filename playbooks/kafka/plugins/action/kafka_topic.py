@@ -29,6 +29,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Resource,
     Spec,
     SystemDown,
+    Unsure,
     shown,
 )
 from ansible.module_utils.mergeyard.values import known  # noqa: E402
@@ -40,6 +41,7 @@ from kafka.protocol.admin import (  # noqa: E402
 
 HOUR = 3_600_000
 SECONDS = 10
+TOOK_TOO_LONG = (7, 13)  # REQUEST_TIMED_OUT, NETWORK_EXCEPTION
 POLICIES = {"delete": "delete", "compact": "compact", "compact_and_delete": "compact,delete"}
 SETTINGS = ("compression.type", "message.timestamp.type", "min.insync.replicas", "retention.bytes", "segment.ms")
 COMPACTION = ("dirty_percent", "keep_hours")
@@ -124,8 +126,14 @@ def failures(futures: dict[str, Future[Any]]) -> dict[str, str]:
         try:
             future.result(SECONDS * 2)
         except Exception as error:
-            failed[name] = said(error)
+            failed[name] = said(error) if refused(error) else Unsure(said(error))
     return failed
+
+
+def refused(error: Exception) -> bool:
+    """By the broker; what only took too long comes later all the same."""
+    code = error.args[0].code() if error.args and hasattr(error.args[0], "code") else 0
+    return bool(code > 0 and code not in TOOK_TOO_LONG)
 
 
 class ActionModule(ResourceAction):  # type: ignore[misc]

@@ -5,6 +5,7 @@ A kind's action plugin is a subclass that knows its system; this module must not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import traceback
@@ -19,6 +20,7 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
     Resource,
     Spec,
     SystemDown,
+    Unsure,
     pair,
     refusal,
     shown,
@@ -92,6 +94,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
     secrets: dict[str, dict[str, str]]
     check: bool
     pipe: EventPipe
+    not_made: list[Outcome]  # creations that the system refused
 
     def open(self) -> None:
         """Reach the system within ten seconds or raise SystemDown."""
@@ -112,7 +115,10 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         raise NotImplementedError
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
-        """Bring each to its `after` (none: delete) and yield it with what failed, empty if nothing did."""
+        """Bring each to its `after` (none: delete) and yield it with what failed, empty if nothing did.
+
+        What may have been done all the same, or is yet to be, is a failure that is Unsure.
+        """
         raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -127,11 +133,12 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
         self.task_vars, self.directory = task_vars, directory
         resources = [Resource.of(item) for item in arguments.get("config") or []]
         resources += [Resource.of({**item, "leaving": True}) for item in arguments.get("leaving") or []]
-        self.pipe = EventPipe(os.path.join(directory, "events"))
+        self.pipe, self.not_made = EventPipe(os.path.join(directory, "events")), []
         try:
             if arguments["state"] == "gathered":
                 return {**result, **self.report_gathered()}
             outcomes = list(self.sent(self.outcomes(resources, arguments["state"])))
+            self.look_again()
         finally:
             self.pipe.close()
         return {**result, **self.summary(outcomes)}
@@ -233,9 +240,26 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
 
     def announce(self, outcomes: list[Outcome]) -> None:
         """What is about to come into being is ours, even if nobody hears how this ends."""
-        creating = [outcome.resource.path for outcome in outcomes if outcome.before is None]
-        for start in range(0, len(creating), 500):
-            self.pipe.send({"event": "creating", "kind": self.KIND, "paths": creating[start : start + 500]})
+        self.tell("creating", [outcome.resource.path for outcome in outcomes if outcome.before is None])
+
+    def look_again(self) -> None:
+        """What the system refused to create and does not have is not ours. Where nobody can tell, it stays so."""
+        with contextlib.suppress(Exception):  # the sentence of each is told already
+            there = self.present([outcome.resource for outcome in self.not_made]) if self.not_made else set()
+            self.tell("absent", [one.resource.path for one in self.not_made if one.resource.path not in there])
+
+    def present(self, resources: list[Resource]) -> set[str]:
+        """The paths of those that exist, as a call of its own finds them."""
+        self.open()
+        try:
+            found = self.read(resources)
+        finally:
+            self.close()
+        return {resource.path for resource in resources if resource.identity(self.IDENTITY) in found}
+
+    def tell(self, event: str, paths: list[str]) -> None:
+        for start in range(0, len(paths), 500):
+            self.pipe.send({"event": event, "kind": self.KIND, "paths": paths[start : start + 500]})
 
     def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
         try:
@@ -245,13 +269,16 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
 
     def written(self, outcomes: list[Outcome]) -> Iterator[Outcome]:
         open_ones = {id(outcome): outcome for outcome in outcomes}
-        cause = "It was not reached."
+        cause, refused = "It was not reached.", []
         try:
             for outcome, failure in self.write(outcomes):
                 open_ones.pop(id(outcome))
                 if failure:
+                    if outcome.before is None and not isinstance(failure, Unsure):
+                        refused.append(outcome)
                     outcome.fail(failure)
                 yield outcome
+            self.not_made += refused
         except SystemDown as down:
             cause = str(down)
         except Exception as error:  # what was written before it stands, and is told
@@ -298,10 +325,13 @@ class ModuleAction(ResourceAction):
         """
         config = [vars(outcome.resource) for outcome in outcomes]
         try:
+            creating: list[Outcome] = []
             if config and not self.MARKED and not self.check:
                 self.take_over(outcomes, self.module(state, config, check=True))
                 self.announce([outcome for outcome in outcomes if outcome.changed])
+                creating = [outcome for outcome in outcomes if outcome.changed and outcome.before is None]
             self.take_over(outcomes, self.module(state, config, check=self.check) if config else [])
+            self.not_made = [outcome for outcome in creating if outcome.failure]
         except SystemDown as down:
             yield from self.all_failed(outcomes, str(down))
             return
@@ -309,6 +339,11 @@ class ModuleAction(ResourceAction):
             yield from self.all_failed(outcomes, self.broken(error))
             return
         yield from outcomes
+
+    def present(self, resources: list[Resource]) -> set[str]:
+        """Also those that the module refuses to bring: it does not say whether it has seen them."""
+        results = self.module("replaced", [vars(resource) for resource in resources], check=True)
+        return {result["path"] for result in results if result["before"] is not None or result["message"]}
 
     def take_over(self, outcomes: list[Outcome], results: list[dict[str, Any]]) -> None:
         by_path = {result["path"]: result for result in results}

@@ -22,6 +22,12 @@ class Refused(Exception):
     """This resource cannot be brought to what is wanted; its text is one sentence for a person."""
 
 
+class Unsure(str):
+    """Why a write failed, where the system did not say so itself: it may have been done, or be done yet."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Resource:
     """One document as the worker hands it over: defaults applied, identity fields filled in.

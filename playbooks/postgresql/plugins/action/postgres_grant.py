@@ -25,6 +25,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Refused,
     Resource,
     Spec,
+    SystemDown,
     shown,
 )
 from ansible.module_utils.mergeyard.values import flag  # noqa: E402
@@ -168,6 +169,8 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
                 connection.autocommit = True
                 for outcome in group:
                     yield outcome, self.settled(connection, outcome)
+                    if connection.closed:
+                        raise SystemDown(f"The connection to the database {shown(database)} was lost.")
 
     def settled(self, connection: Any, outcome: Outcome) -> str:
         """One message and so one transaction: nobody is without privileges in between, and a failure leaves all."""

@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
         self.trouble(trouble, detail, resource)
         if trouble == "silent":
             return True
-        failed = trouble == "fail"
+        failed = trouble in ("fail", "refuse")
         if not failed:
             path.unlink(missing_ok=True) if after is None else path.write_text(json.dumps(after))
         self.send(
@@ -83,6 +83,8 @@ class ActionModule(ActionBase):
             reasons=["it was asked for"],
             message=f"The shelf is full: {detail}" if failed else "",
         )
+        if (trouble, detail) == ("refuse", "absent"):
+            self.send(event="absent", kind=self.kind, paths=[resource["path"]])
         return not failed
 
     def trouble(self, trouble, detail, resource):
@@ -120,6 +122,8 @@ class ActionModule(ActionBase):
             self.send(event="creating", kind=self.kind, paths=[resource["path"]])
             os.kill(os.getppid(), 9)
             time.sleep(60)
+        elif trouble == "refuse":
+            self.send(event="creating", kind=self.kind, paths=[resource["path"]])
         elif trouble == "managed":
             resource["spec"]["note"] = f"managed {resource['managed']}, adopt {resource['adopt']}"
         elif trouble == "leak":
