@@ -1,6 +1,7 @@
 """Every kind of the catalogue, on its real server, against the promises of a resource module."""
 
 import itertools
+import json
 import os
 import pickle
 import re
@@ -420,15 +421,18 @@ def test_a_server_ends_with_a_process_that_is_killed_and_is_then_said_to_be_down
     began = time.monotonic()
     stage = Stage(type_name, tmp_path, testbed)
     played = stage.play(replaced=resources, deleted=[kind.resource() for kind in kinds])
+    listed = stage.play(book="discover")
     stage.stop()
     assert played.code != 0
     assert len(played.failed) == len(resources) + len(kinds)
     assert time.monotonic() - began < 60
-    for event in played.resources:
-        assert event["message"].count("\n") == 0
-        assert 20 < len(event["message"]) < 250
-        assert "Traceback" not in event["message"]
-        assert any(place in event["message"] for place in where(testbed.connection)), event["message"]
+    assert (listed.code != 0, listed.events) == (True, [])
+    last, _ = json.JSONDecoder().raw_decode(listed.output.rpartition("FAILED! => ")[2])
+    for said in [*(event["message"] for event in played.resources), last["msg"]]:
+        assert (said.count("\n"), said.count(". "), said[-1]) == (0, 0, ".")
+        assert 20 < len(said) < 250
+        assert "Traceback" not in said
+        assert any(place in said for place in where(testbed.connection)), said
 
 
 def where(connection):

@@ -171,6 +171,8 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
                 self.close()
         except SystemDown as down:
             return {"failed": True, "msg": str(down), "changed": False}
+        except Exception as error:
+            return {"failed": True, "msg": self.broken(error), "changed": False}
         resources = [
             {
                 "identity": {name: item.spec.get(name) for name in self.IDENTITY},

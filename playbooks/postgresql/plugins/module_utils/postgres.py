@@ -5,6 +5,7 @@ It must not know roles or databases.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,12 @@ def said(error: psycopg.Error) -> str:
     return "PostgreSQL refused it: " + " ".join(f"{part.rstrip('.')}." for part in parts if part).replace("\n", "; ")
 
 
+def unreached(error: psycopg.Error) -> str:
+    """Why there is no connection, as the end of a sentence; where it should go to is said before it."""
+    first = str(error).strip().splitlines()[0].rstrip(".?")
+    return re.sub(r'^connection failed: (connection to server at "[^"]*", port [0-9]+ failed: )?', "", first)
+
+
 def refusal_of(error: psycopg.Error | UnicodeEncodeError) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "It holds characters that cannot be sent to PostgreSQL."
@@ -97,7 +104,7 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
                 **where, dbname=self.connection.get("database", "postgres"), autocommit=True
             )
         except psycopg.Error as error:
-            cause = str(error).strip().splitlines()[0].rstrip(".?")
+            cause = unreached(error)
             raise SystemDown(f"PostgreSQL at {where['host']}:{where['port']} cannot be used: {cause}.") from error
 
     def close(self) -> None:
@@ -108,7 +115,7 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
         try:
             return psycopg.connect(**self.where(), dbname=database)
         except psycopg.Error as error:
-            cause = str(error).strip().splitlines()[0].rstrip(".?")
+            cause = unreached(error)
             raise SystemDown(f"The database {shown(database)} cannot be used: {cause}.") from error
 
     def hand_over(self, connection: Any, owner: str) -> None:
