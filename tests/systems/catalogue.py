@@ -120,6 +120,18 @@ def values_at(value, place):
     return values_at(value[name], inner) if isinstance(value, dict) and name in value else []
 
 
+def given(schema, value, place=()):
+    """Every field that a value has, as `places_of` names it."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from given(as_dict(schema.get("items")), entry, (*place, "*"))
+    if isinstance(value, dict):
+        for name, inner in fields_of(schema, value).items():
+            if name in value:
+                yield (*place, name)
+                yield from given(inner, value[name], (*place, name))
+
+
 def put(spec, place, value):
     *way, last = place
     for key in way:
@@ -164,12 +176,6 @@ class Kind:
         """One that may have this field."""
         return self.resource(shape=self.example.instead.get(field))
 
-    def default_of(self, place, resource):
-        schema, spec = self.schema, resource["spec"]
-        for name in place[:-1]:
-            schema, spec = fields_of(schema, spec)[name], spec[name]
-        return fields_of(schema, spec)[place[-1]].get("default")
-
     def at(self, name, spec):
         path = f"payments/{SYSTEM}/{self.name}/{name}"
         return {"path": path, "team": "payments", "name": name, "spec": with_defaults(self.schema, spec)}
@@ -209,6 +215,10 @@ class Kind:
             if not tried:
                 yield ".".join(place)
 
+    def resource_for_removal(self, place):
+        resource = self.resource()
+        return {**resource, "spec": with_one_entry(resource["spec"], place)}
+
     def without(self, resource, place):
         """Without what stands at a place (names, from outside to inside)."""
         return {**resource, "spec": with_defaults(self.schema, left_without(resource["spec"], place))}
@@ -240,16 +250,9 @@ class Kind:
 
     @property
     def optional(self):
-        """Places of what the example has and may be without: fields, and fields of these."""
+        """Places of what the example has and may be without, at every depth."""
         spec = {**dict.fromkeys(self.identity, "x"), **self.resource()["spec"]}
-        places = [(name,) for name in self.mutable if name in self.example.spec]
-        places += [
-            (name, inner)
-            for (name,) in places
-            if isinstance(spec[name], dict)
-            for inner in fields_of(fields_of(self.schema, spec)[name], spec[name])
-            if inner in self.example.spec[name]
-        ]
+        places = [place for place in dict.fromkeys(given(self.schema, self.example.spec)) if place[0] in self.mutable]
         return [place for place in places if jsonschema_rs.is_valid(self.schema, left_without(spec, place))]
 
 
@@ -260,10 +263,23 @@ def nested(place, value):
 
 
 def left_without(value, place):
+    """`*` in the place: in all entries of the list."""
     name, *inner = place
+    if name == "*":
+        return [left_without(entry, inner) for entry in value]
     if inner:
-        return {**value, name: left_without(value[name], inner)}
+        return {**value, name: left_without(value[name], inner)} if name in value else value
     return {key: kept for key, kept in value.items() if key != name}
+
+
+def with_one_entry(value, place):
+    """The value; the lists on the way to a place have only their last entry that has it, as some may not be alike."""
+    if not place or "*" not in place:
+        return value
+    name, *inner = place
+    if name == "*":
+        return [with_one_entry(entry, inner) for entry in value if values_at(entry, inner)][-1:]
+    return {**value, name: with_one_entry(value[name], inner)}
 
 
 PROVEN = [

@@ -7,12 +7,11 @@ import pickle
 import re
 import time
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 
 import pytest
 
-from tests.systems.catalogue import PROVEN, SERVERS, put, start_of
+from tests.systems.catalogue import PROVEN, SERVERS, put, start_of, values_at
 from tests.systems.conftest import Stage
 from tests.systems.hostile import LONG, NAUGHTY, SHARE, hostile, magic_fields, text_places
 
@@ -146,7 +145,7 @@ def tried(prepared, kind):
         resource = kind.resource_with(place[0])
         changes["update", place] = Tried(resource, kind.changed_at(resource, place, value))
     for place in [place for place in kind.optional if place[0] not in kind.not_here]:
-        resource = kind.resource()
+        resource = kind.resource_for_removal(place)
         changes["remove", place] = Tried(resource, kind.without(resource, place))
     for field in kind.maps:
         resource = kind.resource()
@@ -191,8 +190,12 @@ def test_every_mutable_field_changes_as_predicted_and_only_it(stage, tried, kind
 def test_an_optional_field_that_is_removed_returns_to_its_default(stage, tried, kind):
     for place, one in of(tried, "remove").items():
         must_have_come(stage, one)
-        *way, last = place
-        assert reduce(dict.get, way, one.applied["after"]).get(last) == kind.default_of(place, one.resource), place
+        was, wanted, after = (
+            sorted(map(repr, values_at(spec, place)))
+            for spec in (one.resource["spec"], one.wanted["spec"], one.applied["after"])
+        )
+        assert after == wanted, place  # which are the defaults, or none where there is no default
+        assert one.applied["changed"] == (was != wanted), place
 
 
 @proves("removed map entries are gone", WITH_MAPS)
@@ -207,6 +210,7 @@ def test_an_immutable_field_is_refused_with_a_reason_and_nothing_changes(stage, 
     for field, one in of(tried, "frozen").items():
         for said in (one.predicted, one.applied):
             assert (said["status"], said["changed"]) == ("failed", False)
+            assert said["message"].startswith(f"{field}: "), (field, said["message"])
             assert said["message"].endswith("."), (field, said["message"])
         assert stage.read(one.wanted)[field] == one.applied["before"][field]
 

@@ -287,8 +287,8 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
                 )
             if found.spec["replication"] != after["replication"]:
                 raise Refused(
-                    f"The topic keeps {found.spec['replication']} copies of each message, and Kafka cannot change that "
-                    "in place; write that number, or make a new topic."
+                    f"replication: the topic keeps {found.spec['replication']} copies of each message, and Kafka "
+                    "cannot change that in place; write that number, or make a new topic."
                 )
             if wanted > before and not self.may_grow:
                 raise Refused("Partitions cannot be added, as the broker does not know how; make a new topic.")

@@ -74,7 +74,7 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
             raise Refused(f"type: must be one of {', '.join(TYPES)}.")
         if found is not None and found.spec["type"] != spec["type"]:
             raise Refused(
-                f"It is a {shown(found.spec['type'])} queue, and RabbitMQ cannot change that; make a new queue."
+                f"type: it is a {shown(found.spec['type'])} queue, and RabbitMQ cannot change that; make a new queue."
             )
         self.must_be_host("vhost", spec["vhost"])
         bindings: list[dict[str, str]] = spec["bindings"]
