@@ -12,6 +12,7 @@ import yaml
 from django.core.management import CommandError, call_command
 
 from executors import authoring
+from executors.ansible import lint
 from executors.ansible.sandbox import SHARED
 
 SKELETON = SHARED / "skeleton"
@@ -177,7 +178,7 @@ def test_a_part_that_is_missing_is_named(made):
     assert list(authoring.problems([made.parent])) == [f"{made / 'testbed.py'}: This file is missing."]
 
 
-def test_the_command_makes_a_folder_and_checks_it_with_ansible_lint(tmp_path, settings):
+def test_the_command_makes_a_folder_and_checks_it_with_ansible_lint(tmp_path, settings, monkeypatch):
     settings.MERGEYARD_CATALOG = [SHARED.parent, str(tmp_path)]
     call_command("catalog", "new", "shop/ShopShelf", stdout=io.StringIO())
     said = io.StringIO()
@@ -187,6 +188,10 @@ def test_the_command_makes_a_folder_and_checks_it_with_ansible_lint(tmp_path, se
     book.write_text(book.read_text().replace("ignore_errors: true\n", "ignore_errors: yes\n", 1))
     with pytest.raises(CommandError, match=r"apply\.yml.*truthy"):
         call_command("catalog", "check", str(tmp_path), stdout=said)
+    monkeypatch.setattr(lint, "PROGRAM", tmp_path / "nowhere")
+    call_command("catalog", "check", str(tmp_path), stdout=said)
+    last = said.getvalue().splitlines()[-1]
+    assert last.startswith("1 system type, nothing wrong; the playbooks were not linted, as ansible-lint is not")
 
 
 def test_a_new_type_goes_into_the_own_folder_of_the_settings_or_into_one_that_begins_here(
