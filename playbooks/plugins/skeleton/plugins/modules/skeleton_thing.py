@@ -77,7 +77,7 @@ class Skeleton:
     def after(self, resource: Resource, found: Found | None) -> Spec:
         self.file(resource.spec)
         if found is not None and found.spec.get("colour") != resource.spec["colour"]:
-            raise Refused(f"Its colour is {shown(found.spec.get('colour'))} and cannot be changed; make a new one.")
+            raise Refused(f"colour: it stays {shown(found.spec.get('colour'))} and cannot be changed; make a new one.")
         return resource.spec
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
