@@ -377,6 +377,10 @@ def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
             assert "\n" not in event["message"]
             assert len(event["message"]) <= 1000
     given = [*(resource for resource, _, _ in resources), *magic]
+    made, not_made = (
+        {stage.key(one) for one in given if (played.of(one)["status"] == "ok") is ok} for ok in (True, False)
+    )
+    assert (not_made - made) & stage.managed == set()  # what was refused does not count as ours
     stage.play(deleted=[resource for resource in given if played.of(resource)["status"] == "ok"])
     assert not marker.exists()
 
