@@ -197,6 +197,7 @@ class _Run:
                 writer.write("note", text=f"{path}: {sentence}")
             end = self._end(self._supervise(attempt, order, writer, prepared), prepared)
             crash_point("run: play ended")
+            self._keep_trying(self._set_out)
             self._keep_trying(writer.finish)
             crash_point("run: events stored")
         except BaseException:
@@ -265,14 +266,17 @@ class _Run:
         return ending
 
     def _note_creating(self) -> None:
+        """As far as the database is there: what is left is noted before the end of the run."""
+        try:
+            self._set_out()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("What run %s creates waits for the database: %s", self.claim.run.pk, error)
+            connection.close()
+
+    def _set_out(self) -> None:
         while self.creating:
             rows = self.creating[:]
-            try:
-                results.set_out(self.claim.item, rows)
-            except (OperationalError, InterfaceError) as error:
-                log.warning("What run %s creates waits for the database: %s", self.claim.run.pk, error)
-                connection.close()
-                break
+            results.set_out(self.claim.item, rows)
             del self.creating[: len(rows)]
 
     def _must_end(self, writer: EventWriter, play: Play, seconds: float) -> str:

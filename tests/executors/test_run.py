@@ -119,6 +119,26 @@ def test_what_a_killed_play_set_out_to_create_is_ours(yard):
     assert yard.resource(box("orders")).applied_blob == ""
 
 
+def test_what_a_killed_play_set_out_to_create_waits_for_a_database_that_is_away(yard, monkeypatch):
+    from django.db import OperationalError
+
+    from executors import results
+
+    set_out, tried = results.set_out, []
+
+    def away_at_first(*given):
+        tried.append(1)
+        if len(tried) < 3:
+            raise OperationalError("the database system is starting up")
+        set_out(*given)
+
+    monkeypatch.setattr(results, "set_out", away_at_first)
+    yard.roll_out({box("orders"): document("Box", trouble="vanish")})
+    assert yard.items()[0].state == "failed"
+    assert yard.resource(box("orders")).ours
+    assert len(tried) == 3
+
+
 @pytest.mark.parametrize(("seen", "ours"), [("absent", False), ("", True)])
 def test_a_creation_that_was_refused_is_ours_only_as_long_as_nobody_saw_that_nothing_is_there(yard, seen, ours):
     yard.roll_out({box("orders"): document("Box", trouble=f"refuse {seen}")})
