@@ -231,24 +231,14 @@ def _arguments(bwrap: str, view: View, *, chdir: Path, proc: tuple[str, ...] = (
             yield from ("--ro-bind-try", folder, folder)
     for name in ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-    size = str(limits()["fsize"])
-    yield from (
-        *proc,
-        "--dev",
-        "/dev",
-        "--size",
-        size,
-        "--tmpfs",
-        str(TEMPORARY),
-        "--perms",
-        "0700",
-        "--dir",
-        str(HOME),
-    )
+    size = ("--size", str(limits()["fsize"]))
+    yield from (*proc, "--dev", "/dev", *size, "--perms", "1777", "--tmpfs", "/dev/shm")
+    yield from (*size, "--tmpfs", str(TEMPORARY), "--perms", "0700", "--dir", str(HOME))
     for path in (*interpreter(), *view.read_only):
         yield from ("--ro-bind", str(path), str(path))
     for path in view.writable:
         yield from ("--bind", str(path), str(path))
+    yield from ("--remount-ro", "/dev", "--remount-ro", "/")  # they are in memory too, and one play's in another's view
     yield from ("--chdir", str(chdir), "--")
 
 

@@ -1,4 +1,4 @@
-"""Owns how much of this host a play takes: its processes and the memory that they and its directory hold together.
+"""Owns how much of this host a play takes: its processes, and the memory that they and its files hold together.
 
 Read from /proc, so it needs no control group and works on every host. Processes share the pages that they were
 forked with, so the cheap sum is an upper bound; the exact one is taken only when that is over the limit.
@@ -6,7 +6,8 @@ forked with, so the cheap sum is an upper bound; the exact one is taken only whe
 
 import contextlib
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`memory` in bytes, of all processes of a play and what it wrote into its directory."""
+    """`memory` in bytes, of all processes of a play and of the files in its directory and in what is in memory."""
 
     memory: int
     processes: int
@@ -28,7 +29,7 @@ def beyond(limits: Limits, *, roots: Iterable[int], directory: Path) -> str:
     pids = [pid for root in roots for pid in below(root)]
     if len(pids) > limits.processes:
         return f"It ran more than {limits.processes} processes at once and was ended."
-    stored = _stored(directory)
+    stored = _stored(directory) + _mounted(pids)
     if sum(map(_resident, pids)) + stored <= limits.memory:
         return ""
     if sum(map(_proportional, pids)) + stored <= limits.memory:
@@ -60,3 +61,31 @@ def _stored(directory: Path) -> int:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(folder, name)).st_blocks * 512
     return total
+
+
+def _mounted(pids: Iterable[int]) -> int:
+    """What lies in file systems in memory that these processes see and we do not, such as their /tmp and /dev/shm."""
+    ours = {device for device, _ in _in_memory("self")}
+    used: dict[int, int] = {}
+    seen = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended: another one may see the same
+            if (namespace := os.readlink(f"/proc/{pid}/ns/mnt")) in seen:
+                continue
+            for device, place in _in_memory(pid):
+                path = f"/proc/{pid}/root{place}"
+                if device not in ours and os.stat(path).st_dev == device:  # else something else lies over it
+                    found = os.statvfs(path)
+                    used[device] = (found.f_blocks - found.f_bfree) * found.f_frsize
+            seen.add(namespace)
+    return sum(used.values())
+
+
+def _in_memory(pid: int | str) -> Iterator[tuple[int, str]]:
+    """Device and place of each tmpfs that a process sees."""
+    for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+        fields, _, kind = line.partition(" - ")
+        _, _, device, _, place, *_ = fields.split(" ")
+        if kind.startswith("tmpfs "):
+            major, _, minor = device.partition(":")
+            yield os.makedev(int(major), int(minor)), re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), place)

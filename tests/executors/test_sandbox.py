@@ -27,7 +27,7 @@ def test_a_play_sees_nothing_of_the_worker(yard, monkeypatch):
     assert set(seen["home"] or []) <= {str(Path.home() / ".pyenv"), str(Path.home() / ".local")}
     assert str(os.getpid()) not in seen["processes"]
     assert [Path(path).name for path in seen["parent"]] == ["play"]
-    assert seen["writable"] is False
+    assert seen["writable"] == []
 
 
 def test_without_namespaces_it_runs_uncontained_and_says_so(yard, settings):

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 import urllib.parse
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -102,6 +103,10 @@ class ActionModule(ActionBase):
             with (self.directory / "large").open("wb") as large:
                 for _ in range(int(detail)):
                     large.write(b"x" * 1_000_000)
+        elif trouble == "scatter":  # so many megabytes in each place, in files that are small
+            for place, number in product(("/tmp", "/dev/shm"), range(int(detail))):
+                Path(place, f"small-{number}").write_bytes(b"x" * 1_000_000)
+            time.sleep(30)
         elif trouble == "flood":
             for number in range(int(detail)):
                 self._display.display(f"line {number}")
@@ -160,7 +165,7 @@ class ActionModule(ActionBase):
                 "processes": [name for name in os.listdir("/proc") if name.isdigit()],
                 "command": (self.directory / "artifacts/run/command").read_text(),
                 "parent": [str(path) for path in self.directory.parent.iterdir()],
-                "writable": os.access(sys.prefix, os.W_OK),
+                "writable": [path for path in (sys.prefix, "/", "/dev", "/etc", "/usr") if os.access(path, os.W_OK)],
                 "attempts": os.listdir(self.directory.parents[1]),
                 "capabilities": status("CapEff"),
                 "privileges": status("NoNewPrivs"),
