@@ -7,14 +7,13 @@ from django.db import Error as DatabaseError
 
 from changes import repository
 from changes.crash_points import crash_point
-from changes.repository import RepositoryError, state
 from executors import queues, spool
 from executors.ansible import runners
 from executors.ansible.attempt import sweep
 from executors.ansible.warm import sandboxes
 from executors.claim import claim
 from executors.events import replay
-from executors.models import Cursor
+from executors.preparation import missing_main
 from executors.processes import own_name
 from executors.reconcile import pass_on
 from executors.runs import work_on
@@ -71,9 +70,6 @@ def wait() -> None:
 
 def has_main() -> bool:
     """Has this host what was discovered, or does it get it? Else nothing is claimed: the controller queues it again."""
-    try:
-        state().info(Cursor.objects.get(pk=1).sha)
-    except (RepositoryError, Cursor.DoesNotExist) as error:
-        log.warning("The work waits: %s", error)
-        return False
-    return True
+    if missing := missing_main():
+        log.warning("The work waits: %s", missing)
+    return not missing

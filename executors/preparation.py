@@ -88,6 +88,15 @@ class Main:
         return True
 
 
+def missing_main() -> str:
+    """Why this host does not have main as it was discovered and cannot get it; empty if it has."""
+    try:
+        state().info(Cursor.objects.get(pk=1).sha)
+    except (RepositoryError, Cursor.DoesNotExist) as error:
+        return str(error)
+    return ""
+
+
 def prepare(item: WorkItem, rows: list[ItemResource]) -> Prepared:
     """Raises CannotPrepare when nothing of the item can be run, secrets.Unavailable when it can be later."""
     with secrets.Resolver() as values:

@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, connection
 from changes.catalog import digest_of
 from changes.crash_points import crash_point
 from changes.documents import Address, InvalidFile
+from changes.repository import RepositoryError
 from executors import results
 from executors.ansible.attempt import Attempt
 from executors.ansible.play import Ending, Order, Play
@@ -29,7 +30,7 @@ from executors.claim import Claim, boot_time, cancel_wanted, outdated, renew
 from executors.event_writer import EventWriter
 from executors.events import Stale, clean_data, plain
 from executors.models import ItemResource
-from executors.preparation import CannotPrepare, Prepared, prepare
+from executors.preparation import CannotPrepare, Prepared, missing_main, prepare
 from executors.results import End, MainMoved, Result
 from executors.secrets import Masker, Unavailable
 from executors.states import ItemState, ResultState, RunState
@@ -113,14 +114,24 @@ def work_on(claim: Claim) -> None:
         log.warning("Run %s: %s", claim.run.pk, away)
         _give_up(claim, RunState.ERRORED, f"{away} Nothing is wrong with the work.")
     except Exception as error:
-        trace = run.masked(error)
-        log.error("Run %s broke\n%s", claim.run.pk, trace)
-        _give_up(claim, RunState.ERRORED, "Mergeyard failed, not the work; it is tried again.", trace)
+        if missing := _missing_main() if isinstance(error, RepositoryError) else "":
+            log.warning("Run %s: %s", claim.run.pk, missing)
+            _give_up(claim, RunState.INTERRUPTED, f"Main moved on, and this worker does not get it: {missing}.")
+        else:
+            trace = run.masked(error)
+            log.error("Run %s broke\n%s", claim.run.pk, trace)
+            _give_up(claim, RunState.ERRORED, "Mergeyard failed, not the work; it is tried again.", trace)
     except BaseException:
         _give_up(claim, RunState.INTERRUPTED, STOPPED)
         raise
     finally:
         keeper.stop()
+
+
+def _missing_main() -> str:
+    with contextlib.suppress(DatabaseError):
+        return missing_main()
+    return ""
 
 
 def _give_up(claim: Claim, run: RunState, why: str, error: str = "") -> None:

@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 from contextlib import suppress
+from importlib import import_module
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from changes.repository import MirroredRepository, RepositoryError, git_environm
 from changes.repository import mirror as mirrors
 from changes.repository.mirror import Mirror
 from executors import jobs, queues
+from executors.discovery import discover
 from executors.models import Run
 from executors.reconcile import reconcile
 from tests.executors.conftest import box, document, running
@@ -54,6 +56,30 @@ def test_work_waits_while_the_forge_is_away_and_no_attempt_is_lost(yard, elsewhe
     elsewhere(url=f"file://{yard.directory}/gone.git")
     assert [item.state for item in yard.items()] == ["queued"]
     assert not Run.objects.exists()
+    elsewhere()
+    assert yard.stored("orders")["size"] == 4
+
+
+@pytest.mark.threat("faults.git-gone")
+@pytest.mark.parametrize("moment", ["executors.jobs.claim", "executors.runs.must_be_allowed"])
+def test_main_that_moves_on_after_the_forge_went_away_costs_no_attempt(yard, elsewhere, settings, monkeypatch, moment):
+    """Before the item is prepared, and before it begins."""
+    go_on = getattr(import_module(moment.rpartition(".")[0]), moment.rpartition(".")[2])
+
+    def moved(*args, **more):
+        there, settings.MERGEYARD_REPOSITORY = settings.MERGEYARD_REPOSITORY, yard.repository.path
+        settings.MERGEYARD_FORGE_URL = ""
+        yard.merge({"teams/more.yml": "title: More\nmembers: []\n"})
+        assert discover()
+        settings.MERGEYARD_REPOSITORY, settings.MERGEYARD_FORGE_URL = there, f"file://{yard.directory}/gone.git"
+        return go_on(*args, **more)
+
+    yard.merge({box("orders"): document("Box", size=4)})
+    with monkeypatch.context() as patched:
+        patched.setattr(moment, moved)
+        elsewhere()
+    [item] = yard.items()
+    assert (item.state, item.attempts, [run.state for run in item.runs.all()]) == ("waiting", 0, ["interrupted"])
     elsewhere()
     assert yard.stored("orders")["size"] == 4
 
