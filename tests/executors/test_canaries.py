@@ -21,6 +21,7 @@ from django.db import connection
 from django.test import Client
 
 from executors import actions
+from executors.ansible.warm import sandboxes
 from executors.models import ItemResource, Run, WorkItem
 from executors.states import RUN_OPEN
 from tests.executors.conftest import box, document
@@ -246,6 +247,7 @@ def declared(yard, shelf, key):
 
 @pytest.mark.threat("worker.secrets")
 def test_no_canary_is_anywhere_after_success_failure_kill_and_cancel(yard, canaries, machine, web, own_queue):  # noqa: F811
+    sandboxes.end()  # of tests before, in the same directory
     worker = start_worker(machine)
     kept = ("secrets", "shelf-a", "shelf-b", "queue")  # where secrets live, and the systems that got them
 
