@@ -166,7 +166,7 @@ BY_THE_KERNEL = "Resource temporarily unavailable"  # which refuses processes to
 LIMITS = {
     "eat 4": "It took more than 400 MB of memory and was ended.",
     "breed 60": "It ran more than 50 processes at once and was ended.",
-    "scatter 300": "It took more than 400 MB of memory and was ended.",
+    "scatter 180": "It took more than 400 MB of memory and was ended.",
     "flood 3000": "It printed more than 2,000 lines and was ended.",
     "flood 1500": "It printed and reported more than 0.1 MB and was ended.",
 }
@@ -209,7 +209,7 @@ def test_a_worker_drops_idle_ones_while_it_waits(yard, settings):
     ("how", "trouble"),
     [
         *product(("warm", "cold", "uncontained"), ("eat 4", "breed 60")),
-        *product(("warm", "cold"), ["scatter 300"]),
+        *product(("warm", "cold"), ["scatter 180"]),
         ("warm", "flood 3000"),
         ("warm", "flood 1500"),
     ],

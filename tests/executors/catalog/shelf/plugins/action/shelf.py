@@ -104,7 +104,7 @@ class ActionModule(ActionBase):
                 for _ in range(int(detail)):
                     large.write(b"x" * 1_000_000)
         elif trouble == "scatter":  # so many megabytes in each place, in files that are small
-            for place, number in product(("/tmp", "/dev/shm"), range(int(detail))):
+            for place, number in product((self.directory, "/tmp", "/dev/shm"), range(int(detail))):
                 Path(place, f"small-{number}").write_bytes(b"x" * 1_000_000)
             time.sleep(30)
         elif trouble == "flood":
