@@ -5,7 +5,9 @@ the change does not touch is not its fault, unless the change breaks what the tr
 
 Limits, per system, as the system's file on main says: more deletes than `max_deletes` is refused; more updates,
 transfers and deletes together than `max_change_percent` of the documents the system has now is refused, unless it has
-fewer than MIN_FOR_PERCENT. Creating is never held back. A limit of null does not hold.
+fewer than MIN_FOR_PERCENT. Creating is never held back by them. A limit of null does not hold.
+
+Quotas, per team and kind, as the team's file on main says: what the team has may not grow beyond them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -230,6 +232,20 @@ def _percent(change: Change, system: System, touched: list[PlanItem]) -> Iterato
     yield Violation("limits.percent", message, touched[0].path, fix=fix)
 
 
+def quotas(change: Change) -> Iterator[Violation]:
+    """One violation per team and kind, told at the last document that comes to the team."""
+    comers = [item for item in change.plan.resources if item.operation in (Operation.CREATE, Operation.TRANSFER)]
+    last = {(item.address.team, item.address.kind): item for item in comers if item.address}
+    for (name, kind), item in last.items():
+        team = change.base.teams.get(name) or change.head.teams.get(name)
+        now, then = (one.holdings.get((name, kind), 0) for one in (change.base, change.head))
+        allowed = team.quotas.get(kind) if team else None
+        if allowed is not None and then > max(now, allowed):
+            message = f"{name} would have {then} documents of {kind}, and its quota is {allowed}."
+            fix = f"Delete what is no longer needed, or ask the platform team for a higher quota in teams/{name}.yml."
+            yield Violation("limits.quota", message, item.path, fix=fix)
+
+
 def declarations(change: Change) -> Iterator[Violation]:
     """Changed systems name a known type and known teams; what others rest on is not taken away."""
     for item in change.plan.others:
@@ -237,6 +253,8 @@ def declarations(change: Change) -> Iterator[Violation]:
         name = file.removesuffix(".yml")
         if folder == "systems":
             yield from _system(change, item, name)
+        elif folder == "teams":
+            yield from _team(change, item, name)
         elif folder == "policies":
             for policy in change.head.policies_by_file.get(item.path, ()):
                 team = policy.approvals.from_ if policy.approvals else "owners"
@@ -247,6 +265,14 @@ def declarations(change: Change) -> Iterator[Violation]:
             yield from _taken_away(change, item, folder, name)
     yield from _platform_team(change)
     yield from _auditors(change)
+
+
+def _team(change: Change, item: PlanItem, name: str) -> Iterator[Violation]:
+    team = change.head.teams.get(name)
+    for kind in team.quotas if team else ():
+        if kind not in change.catalog.kinds:
+            message = f"There is no kind {kind!r}{did_you_mean(kind, change.catalog.kinds)}"
+            yield Violation("kind.unknown", message, item.path, f"quotas.{kind}", fix="Correct the name of the kind.")
 
 
 def _system(change: Change, item: PlanItem, name: str) -> Iterator[Violation]:
@@ -281,7 +307,7 @@ def _taken_away(change: Change, item: PlanItem, folder: str, name: str) -> Itera
     if folder == "teams":
         owned = [system.name for system in head.systems.values() if name in system.owners]
         asked = [policy.id for policy in head.policies if policy.approvals and policy.approvals.from_ == name]
-        has = any(document.address.team == name for document in head.documents.values())
+        has = any(team == name for team, _ in head.holdings)
         if owned or has:
             message = f"{name} still owns {', '.join(owned)}." if owned else f"{name} still has documents."
             yield Violation("team.in-use", message, item.path, fix="Give them to another team first.")
@@ -322,6 +348,7 @@ CHECKS = (
     growing_fields,
     chosen_from_connection,
     limits,
+    quotas,
     document_secrets,
     system_secrets,
     declarations,

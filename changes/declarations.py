@@ -33,7 +33,7 @@ USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@.+_-]{0,149}", re.ASCII)
 INTERVAL = re.compile(r"[1-9][0-9]{0,4}[smhd]", re.ASCII)
 ON_DRIFT = ("report", "self-heal")
 SITE_KEYS = ("format", "title", "platform_team", "auditors")
-TEAM_KEYS = ("title", "members", "secret_prefixes")
+TEAM_KEYS = ("title", "members", "secret_prefixes", "quotas")
 SYSTEM_KEYS = ("type", "title", "environment", "zone", "connection", "secrets", "owners", "drift", "limits")
 POLICY_KEYS = ("id", "match", "approvals", "message")
 MATCH_KEYS = ("environment", "system", "kind", "team", "type")
@@ -53,6 +53,7 @@ class Team:
     title: str
     members: tuple[str, ...] = ()
     secret_prefixes: tuple[str, ...] = ()
+    quotas: dict[str, int] = field(default_factory=dict)  # a kind -> how many documents of it the team may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,19 @@ def parse_team(path: str, data: bytes) -> Team:
     for index, prefix in enumerate(prefixes):
         if ".." in prefix:
             keys.bad(join("secret_prefixes", index), "A prefix may not climb with '..'.")
-    return keys.done(Team(name, keys.text("title", name), members, prefixes))
+    return keys.done(Team(name, keys.text("title", name), members, prefixes, _quotas(keys)))
+
+
+def _quotas(keys: "_Keys") -> dict[str, int]:
+    found: dict[str, int] = {}
+    for kind, most in keys.mapping("quotas").items():
+        if not KIND.fullmatch(kind):
+            keys.bad(join("quotas", kind), f"{kind!r} is not the name of a kind.")
+        elif not _is_count(most) or int(str(most)) < 0:
+            keys.bad(join("quotas", kind), f"The quota of {kind} must be a whole number of documents, 0 or more.")
+        else:
+            found[kind] = int(str(most))
+    return found
 
 
 def parse_system(path: str, data: bytes) -> System:

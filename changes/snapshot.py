@@ -4,7 +4,7 @@ Pure data, never changed in place: `with_changes` makes the next one at the cost
 come as (id, bytes). A file that cannot be read is kept as its problems, so nothing is lost silently.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
@@ -17,7 +17,7 @@ SITE_FILE = "mergeyard.yml"
 UNREAD = frozenset({"README.md", "LICENSE", "CODEOWNERS", ".gitignore"})
 
 IdentityKey: TypeAlias = tuple[str, str, str]  # system, kind, identity within them
-Key = TypeVar("Key", str, tuple[str, str, str])
+Key = TypeVar("Key", bound=Hashable)
 Blob: TypeAlias = tuple[str, bytes]
 Parsed: TypeAlias = Document | Site | Team | System | tuple[Policy, ...]
 # What a (path, blob id) was found to say; a caller may keep it for any number of snapshots of one catalogue.
@@ -41,10 +41,11 @@ class Snapshot:
     depended: dict[str, frozenset[str]]  # a path -> documents whose depends_on names it
     claimed: dict[IdentityKey, frozenset[str]]  # system, kind, field with value -> documents that claim or share it
     sizes: dict[str, int]  # a system -> how many documents it has
+    holdings: dict[tuple[str, str], int]  # a team and a kind -> how many documents of it the team has
 
     @classmethod
     def empty(cls, catalog: Catalog) -> "Snapshot":
-        return cls(catalog, {}, {}, {}, {}, {}, None, {}, {}, {}, {}, {}, {})
+        return cls(catalog, {}, {}, {}, {}, {}, None, {}, {}, {}, {}, {}, {}, {})
 
     def with_changes(
         self,
@@ -195,7 +196,8 @@ class _Draft:
         self.systems, self.teams = dict(base.systems), dict(base.teams)
         self.policies, self.problems = dict(base.policies_by_file), dict(base.problems)
         self.by_identity, self.wanted = dict(base.by_identity), dict(base.wanted)
-        self.depended, self.claimed, self.sizes = dict(base.depended), dict(base.claimed), dict(base.sizes)
+        self.depended, self.claimed = dict(base.depended), dict(base.claimed)
+        self.sizes, self.holdings = dict(base.sizes), dict(base.holdings)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(
@@ -212,6 +214,7 @@ class _Draft:
             self.depended,
             self.claimed,
             self.sizes,
+            self.holdings,
         )
 
     def add(self, path: str, blob: str, known: ParsedFile) -> None:
@@ -263,9 +266,13 @@ class _Draft:
         kind = self.catalog.kinds.get(document.address.kind)
         for field, value in (*kind.claims(document.spec), *kind.shares(document.spec)) if kind else ():
             _mark(self.claimed, value_key(document, field, value), path, present)
-        size = self.sizes.pop(system, 0) + (1 if present else -1)
-        if size:
-            self.sizes[system] = size
+        _count(self.sizes, system, present)
+        _count(self.holdings, (document.address.team, document.address.kind), present)
+
+
+def _count(index: dict[Key, int], key: Key, present: bool) -> None:
+    if number := index.pop(key, 0) + (1 if present else -1):
+        index[key] = number
 
 
 def _mark(index: dict[Key, frozenset[str]], key: Key, path: str, present: bool) -> None:

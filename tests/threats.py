@@ -153,7 +153,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "web.foreign": Threat("Every address with somebody else's object", "Object permission in each view"),
         "web.links": Threat("A link that changes something", "Verbs are POST"),
         "web.git-hoard": Threat("A token holder whose git requests take every slot, or never end", "A quota of slots for each person below all slots; half an hour for a request"),
-        "web.team-quota": Threat("A team that merges or runs more than its share", "", "No team has a quota: limits hold for a form, a push, a run, a person's git requests and a system's one run at a time"),
+        "web.team-quota": Threat("A team that takes more of the systems than its share", "A quota for each team and kind; one run of a system at a time"),
         "web.csrf": Threat("A form of another site", "A token in every form"),
         "web.fixation": Threat("A session that was prepared before signing in", "A new session at each sign-in"),
         "web.role-lost": Threat("A page of somebody who lost a role, or whose account was closed", "The session ends with the next request"),

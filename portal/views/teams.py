@@ -49,6 +49,7 @@ def team(request: HttpRequest, name: str) -> HttpResponse:
         "members": [(username, known.get(username)) for username in found.members],
         "owns": sorted((one for one in rules.systems.values() if name in one.owners), key=lambda one: one.name),
         "shares": shares(counts),
+        "quotas": [(kind, rules.holdings.get((name, kind), 0), most) for kind, most in sorted(found.quotas.items())],
         "total": counts.total(),
         "rows": with_summaries(list(recent.select_related("requester").order_by("-pk")[:RECENT])),
         "mine": name in rights(request).teams,

@@ -295,6 +295,39 @@ def test_the_limits_that_hold_are_those_of_main():
     assert ids(files, base) == ["limits.deletes"]
 
 
+QUOTA = "members: [rita]\nquotas: {Queue: 3}\n"
+SHOP = "resources/shop/queue-test/Queue/given.yml"
+
+
+@pytest.mark.threat("web.team-quota")
+def test_a_team_gets_no_more_of_a_kind_than_its_quota():
+    base = tree({"teams/payments.yml": QUOTA, queue("a"): QUEUE})
+    assert violations({queue("b"): QUEUE}, base) == ()
+    found = only({queue("b"): QUEUE, queue("c", system="queue-prod"): QUEUE}, base)
+    assert (found.id, found.path) == ("limits.quota", queue("b"))
+    assert found.message == "payments would have 4 documents of Queue, and its quota is 3."
+    assert ids({queue("b"): QUEUE, queue("c"): QUEUE, queue("a"): None}, base) == []
+
+
+def test_the_quota_that_holds_is_that_of_main_and_what_is_beyond_it_may_stay():
+    base = tree({"teams/payments.yml": QUOTA.replace("3", "1"), queue("a"): QUEUE, queue("b"): QUEUE})
+    assert violations({queue("a"): spec(size=6)}, base) == ()
+    assert violations({queue("a"): None}, base) == ()
+    assert violations({queue("a"): None, queue("c"): QUEUE}, base) == ()
+    higher = {"teams/payments.yml": QUOTA.replace("3", "9"), queue("c"): QUEUE}
+    assert "limits.quota" in ids(higher, base)
+
+
+def test_a_document_that_comes_from_another_team_counts():
+    base = tree({"teams/payments.yml": QUOTA.replace("3", "0"), SHOP: QUEUE})
+    assert "limits.quota" in ids({SHOP: None, queue("given"): QUEUE}, base)
+
+
+def test_a_quota_names_a_kind_of_the_catalogue():
+    found = only({"teams/payments.yml": QUOTA.replace("Queue", "Queu")})
+    assert (found.id, found.field) == ("kind.unknown", "quotas.Queu")
+
+
 def test_limits_are_counted_per_system():
     base = tree({**limited("{max_deletes: 1}"), queue("a"): QUEUE, queue("a", system="queue-prod"): QUEUE})
     assert violations({queue("a"): None, queue("a", system="queue-prod"): None}, base) == ()
@@ -490,7 +523,7 @@ def test_all_checks_run_and_are_told_in_the_order_of_the_plan():
 
 def test_an_empty_plan_has_nothing_against_it():
     assert run_checks(Plan(()), base=tree(), head=tree(), catalog=KINDS, requester="rita") == ()
-    assert len(CHECKS) == 15
+    assert len(CHECKS) == 16
 
 
 @pytest.mark.threat("values.fuzz")

@@ -55,10 +55,9 @@ def test_a_file_that_is_no_mapping_is_refused():
 
 
 def test_a_team_has_members_and_secret_prefixes():
-    team = parse_team(
-        "teams/pay.yml", b'title: Pay\nmembers: [rita, rob@example.org]\nsecret_prefixes: ["file:pay/"]\n'
-    )
-    assert team == Team("pay", "Pay", ("rita", "rob@example.org"), ("file:pay/",))
+    text = b'title: Pay\nmembers: [rita, rob@example.org]\nsecret_prefixes: ["file:pay/"]\nquotas: {Queue: 0}\n'
+    team = parse_team("teams/pay.yml", text)
+    assert team == Team("pay", "Pay", ("rita", "rob@example.org"), ("file:pay/",), {"Queue": 0})
     assert parse_team("teams/pay.yml", b"members: []\n").title == "pay"
 
 
@@ -73,7 +72,11 @@ def test_a_team_has_members_and_secret_prefixes():
         ("secret_prefixes: ['file:']\n", ("declaration.key", 1, "secret_prefixes.0")),
         ("secret_prefixes: ['file:a/..b/']\n", ("declaration.key", 1, "secret_prefixes.0")),
         ("secret_prefixes: ['file:a../']\n", ("declaration.key", 1, "secret_prefixes.0")),
-        ("quotas: {}\n", ("declaration.unknown-key", 1, "quotas")),
+        ("quotas: 5\n", ("declaration.key", 1, "quotas")),
+        ("quotas: {a/b: 1}\n", ("declaration.key", 1, "quotas.a/b")),
+        ("quotas: {Queue: -1}\n", ("declaration.key", 1, "quotas.Queue")),
+        ("quotas:\n  Queue: true\n", ("declaration.key", 2, "quotas.Queue")),
+        ("quota: {}\n", ("declaration.unknown-key", 1, "quota")),
     ],
 )
 def test_a_team_that_is_not_whole_is_refused(text, expected):

@@ -396,3 +396,10 @@ def test_a_rollout_asks_once_who_may_see_its_logs(office, reader, work):
     other = office.merged(edits={ORDERS: box(4)})
     many = work(office.again(other), states={f"shelf-{letter}": "succeeded" for letter in "abcdef"})
     assert queries(client, f"/rollouts/{many.pk}/") <= before
+
+
+def test_a_teams_page_says_what_is_left_of_its_quotas(office, reader):
+    office.commit_by_hand({"teams/payments.yml": b"title: Payments\nmembers: [rita]\nquotas: {Box: 7, Label: 0}\n"})
+    page = reader("sam").get("/teams/payments/").content.decode()
+    assert 'href="/catalogue/Box/">Box</a><span class="small faint right">1 of 7</span>' in page
+    assert 'href="/catalogue/Label/">Label</a><span class="small faint right">0 of 0</span>' in page
