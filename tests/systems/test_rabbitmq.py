@@ -21,20 +21,22 @@ def stage(stages):
     return stage
 
 
-def publish(stage, key, *, exchange="amq.topic"):
+def publish(stage, key, *, exchange="amq.topic", vhost="conformance"):
     body = {"properties": {}, "routing_key": key, "payload": "hello", "payload_encoding": "string"}
-    place = ("exchanges", "conformance", exchange, "publish")
+    place = ("exchanges", vhost, exchange, "publish")
     return stage.module._ask(stage.testbed, "POST", *place, body=body)[1]["routed"]
 
 
 def test_a_binding_brings_the_messages_it_names_and_no_others(stage):
-    queue = QUEUE.resource(bindings=[{"exchange": "amq.topic", "routing_key": "invoices.*"}])
-    stage.play(replaced=[queue])
-    assert publish(stage, "invoices.paid")
-    assert not publish(stage, "parcels.sent")
+    vhost = VHOST.resource()  # of its own: others' queues may be bound to the same exchange
+    where = vhost["spec"]["name"]
+    queue = QUEUE.resource(vhost=where, bindings=[{"exchange": "amq.topic", "routing_key": "invoices.*"}])
+    stage.play(replaced=[vhost, queue])
+    assert publish(stage, "invoices.paid", vhost=where)
+    assert not publish(stage, "parcels.sent", vhost=where)
     stage.play(replaced=[QUEUE.changed(queue, bindings=[])])
-    assert not publish(stage, "invoices.paid")
-    stage.play(deleted=[queue])
+    assert not publish(stage, "invoices.paid", vhost=where)
+    stage.play(deleted=[queue, vhost])
 
 
 def test_a_policy_holds_for_the_queues_that_match(stage):
