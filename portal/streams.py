@@ -251,9 +251,13 @@ class Hub:
                 await asyncio.sleep(POLL_AWAY)
             elif read:
                 await asyncio.sleep(COALESCE)
-        if self._redis is not None:
-            await self._redis.aclose()  # type: ignore[attr-defined]  # the stubs are older
-            self._redis = None
+            if not self.watchers:
+                await self._hang_up()  # somebody may come meanwhile, and this is still the reader then
+
+    async def _hang_up(self) -> None:
+        redis, self._redis = self._redis, None
+        if redis is not None:
+            await redis.aclose()  # type: ignore[attr-defined]  # the stubs are older
 
     async def _read_redis(self) -> bool:
         if not self._hints_at:

@@ -9,7 +9,7 @@ import pytest
 
 from executors.events import stream_of
 from executors.models import Event, WorkItem
-from portal.streams import MAX_WAITING, Watcher
+from portal.streams import MAX_WAITING, Hub, Watcher
 from portal.views.events import positions
 from tests.portal.live import after_of, seen_of
 
@@ -339,6 +339,26 @@ async def test_a_watcher_takes_only_what_follows():
     await asyncio.wait_for(watcher.wait(5), 1)
     assert watcher.take() == ["four"]
     assert watcher.behind() == [7]
+
+
+async def test_who_comes_while_the_reader_hangs_up_is_read_for_at_once(monkeypatch):
+    monkeypatch.setattr("portal.streams.POLL_AWAY", 0.01)
+    reader, first, second = Hub(), Watcher(0, {}), Watcher(0, {})
+
+    class Slow:
+        async def aclose(self):
+            reader.join(second)
+            await asyncio.sleep(0.01)
+
+    reader._redis = Slow()
+    reader.join(first)
+    await asyncio.sleep(0.05)
+    reader.leave(first)
+    await asyncio.sleep(0.1)
+    assert second in reader.watchers
+    assert not reader._task.done()
+    reader.leave(second)
+    await asyncio.wait_for(reader._task, 5)
 
 
 def test_positions_are_read_strictly():
