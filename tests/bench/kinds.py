@@ -15,11 +15,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import django
+
 from playbooks.servers import CannotStart
 from tests.bench.community import looped
 from tests.bench.loops import LOOPS, Files
 from tests.systems.catalogue import PROVEN, start_of
-from tests.systems.conftest import Stage
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()  # the stage knows by the product's own rule what is Mergeyard's
+
+from tests.systems.conftest import Stage  # noqa: E402
 
 FEWER = {"PostgresDatabase": 100, "RabbitVhost": 100, "PostgresGrant": 300}  # heavy on the server itself
 COLD = ["--forks", "1"]  # any option: it makes the play have a process of its own
