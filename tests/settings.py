@@ -3,7 +3,8 @@
 import os
 import tempfile
 
-os.environ.setdefault("MERGEYARD_HOME", tempfile.mkdtemp(prefix="mergeyard-tests-"))
+if "MERGEYARD_HOME" not in os.environ:  # what a test starts is in its home, and makes none
+    os.environ["MERGEYARD_HOME"] = tempfile.mkdtemp(prefix="mergeyard-tests-")
 os.environ.setdefault("MERGEYARD_SECRET_KEY", "only-for-tests")
 os.environ.setdefault("MERGEYARD_REDIS_URL", "unix:///nonexistent/redis.sock")
 
