@@ -192,6 +192,7 @@ def worker(zone: str) -> ZoneWorker:
         job_class=AllowedJob,
         serializer=JSONSerializer,
         worker_ttl=WORKER_SECONDS,
+        log_job_description=False,  # ours have none, and in a terminal that stops a worker of RQ
     )
     one.zone = zone
     return one

@@ -32,6 +32,15 @@ def test_a_job_without_work_does_nothing(yard):
     assert jobs() == 0
 
 
+def test_a_worker_in_a_terminal_works_too(yard, monkeypatch):
+    monkeypatch.setattr("rq.logutils.colorizer.notty", False)
+    yard.merge({box("orders"): document("Box")})
+    while reconcile():
+        pass
+    queues.worker("default").work(burst=True, logging_level="WARNING")
+    assert WorkItem.objects.get().state == "succeeded"
+
+
 def test_a_worker_leaves_work_of_another_zone_to_the_workers_there(yard):
     yard.merge({box("orders"): document("Box")})
     while reconcile():
@@ -125,7 +134,7 @@ def forged(queue, monkeypatch):
         seen = []
         monkeypatch.setattr(
             "executors.jobs.run_system",
-            lambda *given: seen.append((*given, signal.getitimer(signal.ITIMER_REAL)[0])) or given[1],
+            lambda *given, **more: seen.append((*given, signal.getitimer(signal.ITIMER_REAL)[0])) or given[1],
         )
         job = Job.create(function, connection=queues.redis(), serializer=JSONSerializer, **(data or {"args": ["a"]}))
         job.origin = "zone-default"
@@ -158,11 +167,11 @@ def test_nothing_of_a_forged_job_but_the_name_of_a_system_has_an_effect(forged):
 @pytest.mark.parametrize(
     "job",
     [
-        {"function": "executors.jobs.reconcile", "data": {"args": []}},
+        {"function": "executors.reconcile.reconcile", "data": {"args": []}},
         {"function": "executors.jobs.tidy", "data": {"args": []}},
         {"data": {"args": ["a", "b"]}},
         {"data": {"args": [{"a": 1}]}},
-        {"data": {"args": [], "kwargs": {"system": "a"}}},
+        {"data": {"args": ["a"], "kwargs": {"system": "a"}}},
     ],
 )
 def test_a_worker_takes_no_job_but_one_that_names_a_system(forged, monkeypatch, job):
