@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -45,8 +46,10 @@ class Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
-        os.close(self._lock)
+        try:
+            _wipe(self.root)
+        finally:
+            os.close(self._lock)
 
     @property
     def descriptor(self) -> int:
@@ -99,9 +102,18 @@ def sweep(parent: Path) -> bool:
             with contextlib.suppress(OSError), _locked(root, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 crash_point("sweep: attempt found")
                 kill_marked(root / "play")
-                shutil.rmtree(root, ignore_errors=True)
+                _wipe(root)
                 swept = True
     return swept
+
+
+def _wipe(root: Path) -> None:
+    """Also what a play left that withstands it: directories nested too deep for Python, or without their rights."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(root, ignore_errors=True)
+    if root.exists():
+        for command in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+            subprocess.run([*command, "--", root], stderr=subprocess.DEVNULL, check=False)
 
 
 def _is_ours(parent: Path) -> bool:

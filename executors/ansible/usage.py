@@ -1,10 +1,12 @@
 """Owns how much of this host a play takes: its processes, and the memory that they and its files hold together.
 
 Read from /proc, so it needs no control group and works on every host. Processes share the pages that they were
-forked with, so the cheap sum is an upper bound; the exact one is taken only when that is over the limit.
+forked with, so the cheap sum is an upper bound; the exact one is taken only when that is over the limit. Not seen is
+memory that no process maps: of memfd and of System V.
 """
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +15,9 @@ from pathlib import Path
 
 from executors.ansible.runner_process import below
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
+
+class TooDeep(Exception):
+    """What lies in a directory cannot be counted: the path to it is longer than the kernel takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,10 @@ def beyond(limits: Limits, *, roots: Iterable[int], directory: Path) -> str:
     pids = [pid for root in roots for pid in below(root)]
     if len(pids) > limits.processes:
         return f"It ran more than {limits.processes} processes at once and was ended."
-    stored = _stored(directory) + _mounted(pids)
+    try:
+        stored = _stored(directory) + _mounted(pids)
+    except TooDeep:
+        return "It nested directories deeper than anybody can look into, and was ended."
     if sum(map(_resident, pids)) + stored <= limits.memory:
         return ""
     if sum(map(_proportional, pids)) + stored <= limits.memory:
@@ -38,11 +45,12 @@ def beyond(limits: Limits, *, roots: Iterable[int], directory: Path) -> str:
 
 
 def _resident(pid: int) -> int:
+    """All but what files on disk could give back."""
     try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-    except (OSError, ValueError):
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
         return 0  # it has ended
-    return (int(resident) - int(shared)) * PAGE
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
 
 
 def _proportional(pid: int) -> int:
@@ -55,11 +63,19 @@ def _proportional(pid: int) -> int:
 
 
 def _stored(directory: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
+    total, folders = 0, [str(directory)]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise TooDeep from error
+            continue  # it is gone, or its play can read it no more than we can
+        for entry in entries:
             with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
     return total
 
 

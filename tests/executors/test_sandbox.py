@@ -12,6 +12,7 @@ from executors import jobs, queues
 from executors.actions import cancel
 from executors.ansible import sandbox
 from executors.ansible.attempt import Attempt, sweep
+from executors.ansible.usage import Limits, beyond
 from executors.models import Run, WorkItem
 from tests.executors.conftest import box, document
 
@@ -93,6 +94,35 @@ def test_the_sweeper_wipes_what_dead_workers_left_and_nothing_else(tmp_path):
         assert not sweep(tmp_path)
         assert list(tmp_path.iterdir()) == [living.root]
         assert living.root.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+
+
+def nest(folder, depth):
+    """Directories in each other, so many, and at the end a file of 200 kB."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        outer, descriptor = descriptor, os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(outer)
+    file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor)
+    os.write(file, b"x" * 200_000)
+    os.close(file)
+    os.close(descriptor)
+
+
+@pytest.mark.threat("worker.leftovers", "worker.limits")
+@pytest.mark.parametrize(("depth", "said"), [(1500, "It took more than 0 MB"), (2500, "It nested directories deeper")])
+def test_directories_nested_too_deep_for_python_are_counted_and_wiped(tmp_path, depth, said):
+    with Attempt(tmp_path, run_id=8) as living:
+        (living.play / "shut").mkdir(mode=0)
+        nest(living.play, depth)
+        assert beyond(Limits(100_000, 10), roots=[], directory=living.play).startswith(said)
+        assert beyond(Limits(10**9, 10), roots=[], directory=living.play).startswith(said) == (depth == 2500)
+    assert list(tmp_path.iterdir()) == []
+    dead = tmp_path / "7-dead"
+    dead.mkdir()
+    nest(dead, depth)
+    assert sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

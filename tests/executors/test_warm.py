@@ -165,6 +165,7 @@ def test_where_namespaces_cannot_be_nested_plays_start_cold(yard, monkeypatch, c
 BY_THE_KERNEL = "Resource temporarily unavailable"  # which refuses processes to a worker that is not root
 LIMITS = {
     "eat 4": "It took more than 400 MB of memory and was ended.",
+    "share 4": "It took more than 400 MB of memory and was ended.",
     "breed 60": "It ran more than 50 processes at once and was ended.",
     "scatter 180": "It took more than 400 MB of memory and was ended.",
     "flood 3000": "It printed more than 2,000 lines and was ended.",
@@ -210,6 +211,7 @@ def test_a_worker_drops_idle_ones_while_it_waits(yard, settings):
     [
         *product(("warm", "cold", "uncontained"), ("eat 4", "breed 60")),
         *product(("warm", "cold"), ["scatter 180"]),
+        ("cold", "share 4"),
         ("warm", "flood 3000"),
         ("warm", "flood 1500"),
     ],

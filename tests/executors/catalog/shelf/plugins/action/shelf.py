@@ -33,6 +33,7 @@ def uncover(path, command):
 
 PROGRAMS = {  # of a file to write to, and the attempt's directory
     "eat": "import time; much = b'x' * 150_000_000; time.sleep(60)",
+    "share": "import mmap, time; much = mmap.mmap(-1, 150_000_000); much.write(bytes(150_000_000)); time.sleep(60)",
     "breed": "import time; time.sleep(60)",
     "lurk": """
 import sys, time
