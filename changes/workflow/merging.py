@@ -49,11 +49,13 @@ def merge(change_request: ChangeRequest, user: User) -> str:
             crash_point("merge: row closed")
             change_request.refresh_from_db()
             return commit
-    if repository.main() == review.main:
+    if (repository.path / f"{MAIN_REF}.lock").exists():
         raise Refused(
             "Main is locked by a process that died while it moved main. The controller removes the lock "
             f"{LOCK_SECONDS} seconds after that: merge again then."
         )
+    if repository.main() == review.main:
+        raise Refused("Main cannot be moved on the server; its log says why. Tell the platform team.")
     raise Refused("Main moved while this was being merged: look at the change request again, then merge.")
 
 

@@ -251,7 +251,6 @@ def test_a_missing_repository_is_said(tmp_path):
         Repository(tmp_path / "nothing.git").head()
 
 
-@pytest.mark.threat("faults.left-lock")
 def test_a_mirror_fetches_a_commit_it_does_not_have(repository, tmp_path):
     first = commit(repository, {TEAM: b"1\n"})
     repository.swap_ref("refs/heads/main", first, None)
@@ -261,13 +260,27 @@ def test_a_mirror_fetches_a_commit_it_does_not_have(repository, tmp_path):
     with pytest.raises(RepositoryError, match="does not contain it"):
         mirror.ensure(second)
     repository.swap_ref("refs/heads/main", second, first)
-    lock = mirror.repository.path / "refs/heads/main.lock"  # of a fetch that was killed
+    assert mirror.ensure(second).read(second, TEAM) == b"2\n"
+
+
+@pytest.mark.threat("faults.left-lock")
+@pytest.mark.parametrize("name", ["refs/heads/main.lock", "HEAD.lock"])
+def test_a_lock_that_a_killed_fetch_left_is_removed(repository, tmp_path, name):
+    first = commit(repository, {TEAM: b"1\n"})
+    second = commit(repository, {TEAM: b"2\n"}, first)
+    third = commit(repository, {TEAM: b"3\n"}, second)
+    repository.swap_ref("refs/heads/main", first, None)
+    mirror = Mirror(tmp_path / "mirror.git", f"file://{repository.path}", protocols="file")
+    lock = mirror.ensure(first).path / name
     lock.touch()
+    repository.swap_ref("refs/heads/main", second, first)
     with pytest.raises(RepositoryError, match="fetching main"):
         mirror.ensure(second)
     os.utime(lock, times=(0, 0))
     mirror._again = 0.0
-    assert mirror.ensure(second).read(second, TEAM) == b"2\n"
+    repository.swap_ref("refs/heads/main", third, second)
+    assert mirror.ensure(third).main() == third
+    assert not lock.exists()
 
 
 @pytest.mark.threat("git.options")

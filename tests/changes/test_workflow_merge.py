@@ -9,7 +9,7 @@ import pytest
 from changes import workflow
 from changes.forges.builtin import merge_lock
 from changes.models import MergeIntent, Transition
-from changes.repository import MAIN_REF, RefMoved
+from changes.repository import MAIN_REF, RefMoved, Repository
 from changes.review import evaluate
 from changes.states import ChangeRequestState, IntentState
 from changes.workflow import Refused
@@ -210,6 +210,19 @@ def test_a_lock_that_a_killed_git_left_is_removed_when_nobody_can_hold_it(office
     office.approved(request)
     workflow.merge(request, office.rita)
     assert office.text(REFUNDS) == box(6)
+
+
+def test_a_main_that_nothing_can_move_is_told_as_that(office, monkeypatch):
+    request = office.proposed()
+    office.approved(request)
+
+    def refuse(*given):
+        raise RefMoved("moving refs/heads/main: permission denied")
+
+    monkeypatch.setattr(Repository, "swap_ref", refuse)
+    with pytest.raises(Refused, match="its log says why"):
+        workflow.merge(request, office.rita)
+    assert office.again(request).state == ChangeRequestState.OPEN
 
 
 @pytest.mark.threat("approval.between")
