@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection, transaction
 
 from changes.crash_points import crash_point
 from executors import queues, spool
@@ -145,11 +145,11 @@ def replay() -> bool:
             if not _replay(run_id, lines):
                 continue
             path.unlink(missing_ok=True)
-        except (OperationalError, InterfaceError) as error:
-            log.warning("What run %s printed still waits for the database: %s", run_id, error)
-            connection.close_if_unusable_or_obsolete()
-            continue
-        except Exception:
+        except Exception as error:
+            if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, DataError | IntegrityError):
+                log.warning("What run %s printed still waits for the database: %s", run_id, error)
+                connection.close_if_unusable_or_obsolete()
+                continue
             log.exception("What run %s printed could not be stored: %s is set aside", run_id, path)
             spool.set_aside(path)
         did = True

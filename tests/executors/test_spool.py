@@ -6,7 +6,7 @@ import math
 import time
 
 import pytest
-from django.db import DataError, OperationalError, transaction
+from django.db import DataError, InternalError, OperationalError, transaction
 from django.utils import timezone
 
 from executors import event_writer, events, jobs, queues, spool
@@ -169,7 +169,13 @@ def test_a_line_that_is_not_whole_ends_what_is_stored(yard, claimed, writer, awa
 
 @pytest.mark.threat("worker.reports")
 @pytest.mark.parametrize(
-    ("error", "left", "stored"), [(DataError, "refused", ["1"]), (OperationalError, "jsonl", ["0", "1"])]
+    ("error", "left", "stored"),
+    [
+        (DataError, "refused", ["1"]),
+        (RuntimeError, "refused", ["1"]),
+        (OperationalError, "jsonl", ["0", "1"]),
+        (InternalError, "jsonl", ["0", "1"]),  # as of a database that became read-only
+    ],
 )
 def test_a_file_that_cannot_be_stored_does_not_keep_the_next_ones(yard, monkeypatch, error, left, stored):
     yard.merge({box("orders"): document("Box"), box("refunds", "shelf-b"): document("Box")})
