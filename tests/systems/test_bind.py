@@ -162,6 +162,22 @@ def test_what_is_replaced_stays_if_the_record_in_its_place_is_refused(other):
     assert stage.play(deleted=[address]).changed == [address["path"]]
 
 
+def test_what_is_replaced_stays_too_if_the_record_in_its_place_is_refused_before_the_server_is_asked(stage):
+    address, alias = record("A", "192.0.2.1"), record("CNAME", "web.example.com")
+    text = record("TXT", "made by others", name=address["spec"]["name"])
+    instead = record("CNAME", "web.example.com", name=address["spec"]["name"])
+    twice = record("AAAA", "2001:db8::1", "2001:db8:0::1", name=alias["spec"]["name"])
+    stage.play(replaced=[address, alias])
+    BED.make(stage.testbed, "DnsRecord", text["spec"])
+    for check in (True, False):
+        played = stage.play(replaced=[instead, twice], deleted=[address, alias], check=check)
+        assert played.of(instead)["message"].startswith("There is a record of type TXT for this name")
+        assert "is there twice" in played.of(twice)["message"]
+        for each in (address, alias):
+            assert played.of(each)["message"].startswith("It is still there, as the record that takes its place")
+    assert None not in [stage.read(each) for each in (address, alias)]
+
+
 def test_it_takes_no_place_of_what_others_made(stage):
     address = record("A", "192.0.2.1")
     alias = record("CNAME", "web.example.com", name=address["spec"]["name"])

@@ -89,8 +89,9 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         self.trouble: dict[str, str] = {}
         self.planned: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.replacing: dict[Place, list[Place]] = {}
-        leaving = map(Resource.of, plain(self._task.args).get("leaving") or [])
+        leaving, coming = (map(Resource.of, plain(self._task.args).get(name) or []) for name in ("leaving", "config"))
         self.leaving = {resource.identity(self.IDENTITY): resource.path for resource in leaving}
+        self.coming = {tuple(map(str, resource.identity(self.IDENTITY))) for resource in coming}
 
     def close(self) -> None:
         self.server.close()
@@ -144,9 +145,17 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
             return
         super().pair(outcome, found, state)
         place = outcome.resource.identity(self.IDENTITY)
+        if outcome.changed and outcome.resource.leaving and self.makes_room_for_nothing(place):
+            outcome.fail(STAYS)
         if outcome.changed and place in self.replacing:
             types = " and ".join(sort for _, _, sort in self.replacing[place])
             outcome.reasons.append(f"it takes the place of the {types} record of that name, which is deleted")
+
+    def makes_room_for_nothing(self, place: Place) -> bool:
+        """Whether what was to take the place of a record that leaves was refused here. Those that leave come last."""
+        *at, sort = place
+        wanted = any("CNAME" in (sort, other) for (*where, other) in self.coming if where == at)
+        return wanted and not any(place in places for places in self.replacing.values())
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
         zone, name, sort = place = resource.identity(self.IDENTITY)
@@ -163,9 +172,9 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         beside = sorted(other for other in there - {sort} if "CNAME" in (sort, other))
         if not beside:
             return
-        if not all(self.leaves((zone, name, other)) for other in beside):
+        if staying := [other for other in beside if not self.leaves((zone, name, other))]:
             raise Refused(
-                f"There is a record of type {beside[0]} for this name, and a CNAME may have nothing beside it; choose "
+                f"There is a record of type {staying[0]} for this name, and a CNAME may have nothing beside it; choose "
                 "another name, or delete that record in the same request."
             )
         self.replacing[place] = [(zone, name, other) for other in beside]
