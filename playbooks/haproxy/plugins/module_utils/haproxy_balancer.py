@@ -1,7 +1,8 @@
 """Owns one HAProxy that runs beside us: its check, its map of routes, and how it takes what its files say.
 
 Weights, states and map entries are told to the running worker; for everything else the master reloads, which loses no
-request. The files say the same either way, so a restart gives the same. How a file says it is haproxy_routes'.
+request, but not while a name in use cannot be looked up, as its servers would be lost. The files say the same either
+way, so a restart gives the same. How a file says it is haproxy_routes'.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.haproxy_names import LATER, WHY, looked_up  # type: ignore[import-not-found]
 from ansible.module_utils.haproxy_pool import (  # type: ignore[import-not-found]
     SERVER,
     fixed_part,
@@ -28,8 +30,10 @@ from ansible.module_utils.mergeyard.checked_files import (  # type: ignore[impor
     HEADER,
     Complaint,
     Files,
+    NotTried,
     all_names,
     content_of,
+    owner_of,
     put_file,
 )
 from ansible.module_utils.mergeyard.pairing import Spec, SystemDown  # type: ignore[import-not-found]
@@ -166,9 +170,23 @@ class Balancer:
 
     def take(self, before: Files, files: Files, *, whole: bool) -> str:
         commands = None if whole else self.commands(before, files)
-        if commands is None or not self.told(commands):
-            return self.reload()
-        return ""
+        if commands is not None and self.told(commands):
+            return ""
+        if why := self.would_lose():
+            return NotTried(why) if commands is None else why
+        return self.reload()
+
+    def would_lose(self) -> str:
+        """Why a reload would take servers away that are in use: no new worker knows a name that cannot be looked up."""
+        used = {
+            server["address"]: name
+            for name in all_names(self)
+            for server in servers_of(content_of(self, name))
+            if (running := self.running.get(name, {}).get(place_of(server))) and not running.lost
+        }
+        looked = looked_up(used)
+        later = sorted(address for address in used if looked[address] == LATER)
+        return f"{later[0]}, of {owner_of(self, used[later[0]])}, {WHY[LATER]}" if later else ""
 
     def commands(self, before: Files, files: Files) -> list[str] | None:
         """What makes the worker as the files say; none if only a reload can."""
@@ -179,7 +197,7 @@ class Balancer:
             old, new = fixed_part(before[name] or ""), fixed_part(content or "")
             if old != new or (new and name not in self.running):
                 return None
-            for server in map(read_server, filter(None, map(SERVER.fullmatch, (content or "").splitlines()))):
+            for server in servers_of(content):
                 running = self.running[name].get(place_of(server))
                 if running is None or running.lost:
                     return None
@@ -215,6 +233,11 @@ class Balancer:
             return ""
         alerts = [line for line in answer.splitlines() if "ALERT" in line]
         return words(alerts[0]) if alerts else f"{answer.strip()[:200] or 'it said nothing'}."
+
+
+def servers_of(content: str | None) -> Iterator[Spec]:
+    """The servers of a file, as it says them."""
+    yield from map(read_server, filter(None, map(SERVER.fullmatch, (content or "").splitlines())))
 
 
 def words(said: str) -> str:

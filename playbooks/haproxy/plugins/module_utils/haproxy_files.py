@@ -7,25 +7,17 @@ is haproxy_balancer's.
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.haproxy_balancer import MAP, Balancer  # type: ignore[import-not-found]
-from ansible.module_utils.haproxy_pool import POOL, is_name, place_of  # type: ignore[import-not-found]
+from ansible.module_utils.haproxy_names import KNOWN, WHY, looked_up  # type: ignore[import-not-found]
+from ansible.module_utils.haproxy_pool import POOL, place_of  # type: ignore[import-not-found]
 from ansible.module_utils.haproxy_routes import Pools, Routes, backend_for, map_key  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.checked_files import CheckedFiles, content_of  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.pairing import Found, Outcome  # type: ignore[import-not-found]
 
 NOT_LOADED = "the running balancer has not loaded it"
-
-
-def has_address(name: str) -> bool:
-    """Whether a server's address is one, or a name that has one on the balancer's host."""
-    try:
-        return not is_name(name) or bool(socket.getaddrinfo(name, None))
-    except (OSError, UnicodeError):
-        return False
 
 
 def addresses(spec: Any) -> list[str]:
@@ -48,15 +40,17 @@ class BalancerFiles(CheckedFiles):  # type: ignore[misc]
             told.shows(server) if (told := running.get(place_of(server))) else server for server in spec["servers"]
         ]
         lost = [server for server in spec["servers"] if (told := running.get(place_of(server))) and told.lost]
-        back = [server["address"] for server in lost if has_address(server["address"])]
+        looked = looked_up(server["address"] for server in lost)
+        back = [server["address"] for server in lost if looked[server["address"]] == KNOWN]
         remarks = [f"{name} has an address again, which the running balancer does not know" for name in back]
         return replace(found, spec={**spec, "servers": servers}, remarks=(*found.remarks, *remarks))
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
-        for outcome in outcomes:
-            new = {*addresses(outcome.after)} - {*addresses(outcome.before)} if outcome.changed else set()
-            if gone := [name for name in sorted(new) if not has_address(name)]:
-                outcome.fail(f"servers: {gone[0]} is no name that has an address on the balancer's host.")
+        new = [(one, {*addresses(one.after)} - {*addresses(one.before)}) for one in outcomes if one.changed]
+        looked = looked_up(name for _, names in new for name in names)
+        for outcome, names in new:
+            if gone := [name for name in sorted(names) if looked[name] != KNOWN]:
+                outcome.fail(f"servers: {gone[0]} {WHY[looked[gone[0]]]}")
         super().write(outcomes, check=check)
 
 

@@ -39,6 +39,12 @@ class Complaint:
     name: str | None = None
 
 
+class NotTried(str):
+    """Why a server was not told at all: it uses what it used."""
+
+    __slots__ = ()
+
+
 class Format(Protocol):
     """How one kind's specs are files. Pure; what is written must have been matched against its place's alphabet."""
 
@@ -72,7 +78,7 @@ class Server(Protocol):
         """The directory's files have changed: write what else follows from them."""
 
     def take(self, before: Files, files: Files, *, whole: bool) -> str:
-        """Make it use what lies in the directory; what it said if it does not.
+        """Make it use what lies in the directory; what it said if it does not, or why it was `NotTried`.
 
         Only `files` differ from what it uses, and were `before`; `whole`: that is not known, so it takes everything.
         """
@@ -235,7 +241,10 @@ def apply(server: Server, files: Files, outcomes: list[Outcome]) -> None:
         return
     if files:
         put(server, before)
-        server.take(files, before, whole=True)
+        if not isinstance(said, NotTried):
+            server.take(files, before, whole=True)
+        elif not whole:
+            pending.unlink(missing_ok=True)
     for outcome in outcomes:
         if not outcome.failure and (outcome.changed or not files):
             outcome.fail(f"{server.title} did not take the new configuration, the old one still serves: {said}")
