@@ -2,12 +2,18 @@
 
 import subprocess
 
+import ansible.module_utils
 import pytest
 
 from playbooks.kafka import apache, outside
 from tests.changes.trees import tree
-from tests.systems.catalogue import Kind
+from tests.systems.catalogue import PLAYBOOKS, Kind
 from tests.systems.test_documents import CATALOG, document, path, planned, system
+
+ansible.module_utils.__path__ += [str(PLAYBOOKS / folder / "plugins" / "module_utils") for folder in (".", "kafka")]
+
+from ansible.module_utils.kafka_broker import said  # noqa: E402
+from ansible.module_utils.mergeyard.pairing import Unsure  # noqa: E402
 
 pytestmark = [pytest.mark.systems]
 TOPIC, USER, ACL, QUOTA = (Kind("kafka", name) for name in ("KafkaTopic", "KafkaUser", "KafkaAcl", "KafkaQuota"))
@@ -404,3 +410,14 @@ def test_what_is_risky_is_told_in_the_plan(kind, before, after, said):
 )
 def test_more_than_before_is_no_risk(kind, before, after):
     assert told(kind, before, after) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "unsure"),
+    [(7, True), (13, True), (-1, True), (17, False), (31, False), (44, False)],
+    ids=["timed out", "network", "unknown", "invalid topic", "not authorized", "policy"],
+)
+def test_only_what_kafka_refuses_counts_as_refused_as_what_took_too_long_may_come_yet(code, unsure):
+    answer = said(code, "said so")
+    assert answer.startswith("Kafka refused it: ")
+    assert isinstance(answer, Unsure) == unsure

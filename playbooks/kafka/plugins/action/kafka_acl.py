@@ -26,6 +26,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Resource,
     Spec,
     SystemDown,
+    Unsure,
     shown,
 )
 from kafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest  # noqa: E402
@@ -189,7 +190,7 @@ class ActionModule(BrokerAction):  # type: ignore[misc]
         if new:
             answer = self.broker.ask(CreateAclsRequest(version=1, creations=[creation(*pair) for pair in new]))
             for (outcome, _), result in zip(new, answer.results, strict=True):
-                if result.error_code:
+                if result.error_code and not isinstance(failures.get(id(outcome)), Unsure):
                     failures[id(outcome)] = said(result.error_code, result.error_message)
         old = [(one, right) for one, right in old if id(one) not in failures]
         if old:

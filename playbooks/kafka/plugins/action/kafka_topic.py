@@ -19,6 +19,7 @@ ansible.module_utils.__path__[:] = [
     *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
 ]
 
+from ansible.module_utils.kafka_broker import failure  # noqa: E402
 from ansible.module_utils.kafka_cluster import as_wanted, chunks, connect, wait_until_seen  # noqa: E402
 from ansible.module_utils.mergeyard.action import ResourceAction  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
@@ -29,7 +30,6 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Resource,
     Spec,
     SystemDown,
-    Unsure,
     shown,
 )
 from ansible.module_utils.mergeyard.values import known  # noqa: E402
@@ -41,7 +41,6 @@ from kafka.protocol.admin import (  # noqa: E402
 
 HOUR = 3_600_000
 SECONDS = 10
-TOOK_TOO_LONG = (7, 13)  # REQUEST_TIMED_OUT, NETWORK_EXCEPTION
 POLICIES = {"delete": "delete", "compact": "compact", "compact_and_delete": "compact,delete"}
 SETTINGS = ("compression.type", "message.timestamp.type", "min.insync.replicas", "retention.bytes", "segment.ms")
 COMPACTION = ("dirty_percent", "keep_hours")
@@ -113,10 +112,10 @@ def spec_of(name: str, partitions: int, replication: int, configs: dict[str, str
 
 
 def said(error: Exception) -> str:
-    """What the broker answered, as a sentence."""
+    """What the broker or librdkafka, whose codes are below zero, said to it, as a sentence."""
     inner = error.args[0] if error.args else error
     text = str(inner.str() if hasattr(inner, "str") else error).strip()
-    return f"Kafka refused it: {text.removeprefix('Broker: ').rstrip('.')}."
+    return failure(inner.code() if hasattr(inner, "code") else 0, text.removeprefix("Broker: "))
 
 
 def failures(futures: dict[str, Future[Any]]) -> dict[str, str]:
@@ -126,14 +125,8 @@ def failures(futures: dict[str, Future[Any]]) -> dict[str, str]:
         try:
             future.result(SECONDS * 2)
         except Exception as error:
-            failed[name] = said(error) if refused(error) else Unsure(said(error))
+            failed[name] = said(error)
     return failed
-
-
-def refused(error: Exception) -> bool:
-    """By the broker; what only took too long comes later all the same."""
-    code = error.args[0].code() if error.args and hasattr(error.args[0], "code") else 0
-    return bool(code > 0 and code not in TOOK_TOO_LONG)
 
 
 class ActionModule(ResourceAction):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import kafka.errors
-from ansible.module_utils.mergeyard.pairing import SystemDown  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.pairing import SystemDown, Unsure  # type: ignore[import-not-found]
 from kafka.net.sasl import get_sasl_mechanism
 from kafka.protocol.admin import DescribeClusterRequest
 from kafka.protocol.metadata import ApiVersionsRequest
@@ -27,6 +27,7 @@ ANSWER_SECONDS = 20
 NOT_AUTHORIZED = 31
 WRONG_CREDENTIALS = 58
 UNKNOWN_MECHANISM = 33
+TOOK_TOO_LONG = (7, 13)  # REQUEST_TIMED_OUT, NETWORK_EXCEPTION
 UNKNOWN = {31}  # the one bit that is set where a broker does not say what is allowed
 
 logging.getLogger("kafka").addHandler(logging.NullHandler())
@@ -48,7 +49,13 @@ def said(code: int, message: str | None) -> str:
     if code == NOT_AUTHORIZED:  # Apache Kafka's own text is a look into its memory
         return "Kafka refused it: whom Mergeyard signs in as may not change that on the cluster."
     text = message or kafka.errors.for_code(code).description or kafka.errors.for_code(code).__name__
-    return f"Kafka refused it: {' '.join(text.split()).rstrip('.')}."
+    return failure(code, text)
+
+
+def failure(code: int, text: str) -> str:
+    """Why something failed; Unsure where that is no refusal by the broker, as it may have been done or come yet."""
+    sentence = f"Kafka refused it: {' '.join(text.split()).rstrip('.')}."
+    return sentence if code > 0 and code not in TOOK_TOO_LONG else Unsure(sentence)
 
 
 def addresses(servers: str) -> Iterator[tuple[str, int]]:
