@@ -353,6 +353,19 @@ def test_what_cannot_be_deleted_is_refused_in_the_preview_too(stage):
     assert [predicted.of(one) for one in (heir, role)] == [applied.of(one) for one in (heir, role)]
 
 
+def test_a_former_owner_is_kept_by_what_does_not_pass_on_with_its_database_and_the_preview_knows(stage):
+    former = ROLE.resource()
+    database = DATABASE.resource(owner=former["spec"]["name"])
+    stage.play(replaced=[former, database])
+    with connect(stage, dbname=database["spec"]["name"]) as server:
+        text = "ALTER DEFAULT PRIVILEGES FOR ROLE {} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"
+        server.execute(sql.SQL(text).format(sql.Identifier(former["spec"]["name"])))
+    heir = DATABASE.changed(database, owner="conformance_owner")
+    predicted, applied = (stage.play(replaced=[heir], deleted=[former], check=check) for check in (True, False))
+    assert predicted.failed == applied.failed == [former["path"]]
+    assert predicted.of(former) == applied.of(former)
+
+
 def test_a_role_its_database_and_a_grant_are_predicted_together_and_what_they_lack_too(stage):
     role, reader = ROLE.resource(), ROLE.resource()
     database = DATABASE.resource(owner=role["spec"]["name"])

@@ -26,6 +26,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Refused,
     Resource,
     Spec,
+    SystemDown,
     shown,
 )
 from ansible.module_utils.mergeyard.values import WRONG_PASSWORD, flag, number, remark_on  # noqa: E402
@@ -214,6 +215,21 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
     def stays(self, row: dict[str, Any], passing: set[str]) -> bool:
         """`passing`: databases that go from the role to another owner, with what comes with what their owner makes."""
         role, database = row["role"], row["database"]
-        if row["owns"] and (row["itself"] or row["coming"]) and database in passing:
+        if (
+            row["owns"]
+            and database in passing
+            and (row["itself"] or (row["coming"] and not self.keeps(role, database)))
+        ):
             return False
         return database not in self.dropped and (row["owns"] or (database, role) not in self.withdrawn)
+
+    def keeps(self, role: str, database: str) -> bool:
+        """Whether some of what comes with what the role makes there is still its own once the database has passed."""
+        try:
+            connection = self.connected(database)
+        except SystemDown as down:
+            raise Refused(str(down)) from down
+        with connection, connection.transaction(force_rollback=True):
+            self.hand_over(connection, self.owners[database])
+            left = "SELECT 1 FROM pg_default_acl WHERE pg_get_userbyid(defaclrole) = %s"
+            return connection.execute(left, [role]).fetchone() is not None
