@@ -7,7 +7,7 @@ from tests.systems.catalogue import PLAYBOOKS
 
 ansible.module_utils.__path__.append(str(PLAYBOOKS / "plugins" / "module_utils"))
 
-from ansible.module_utils.mergeyard.action import ResourceAction  # noqa: E402
+from ansible.module_utils.mergeyard.action import ModuleAction, ResourceAction  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import Found, Resource, SystemDown, Unsure  # noqa: E402
 
 ONE, TWO = (Resource(f"team/shelf/Box/{name}", {"name": name}) for name in ("one", "two"))
@@ -68,6 +68,54 @@ def test_only_what_the_system_refused_to_make_and_does_not_have_is_told_to_be_ab
     told = [event for event in boxes.said if event["event"] != "resource"]
     assert [event["paths"] for event in told if event["event"] == "creating"] == [[ONE.path, TWO.path]]
     assert [path for event in told if event["event"] == "absent" for path in event["paths"]] == absent
+
+
+class FarBoxes(ModuleAction):
+    """Its module, which works where the boxes are, is a set too."""
+
+    KIND, MARKED, check = "Box", False, False
+
+    def __init__(self, failures, *, leaves=(), later=""):
+        self.failures, self.leaves, self.later = failures, leaves, later
+        self.there, self.not_made, self.said, self.calls = set(), [], [], []
+        self.pipe = self
+
+    send = Boxes.send
+
+    def open(self):
+        """Nothing was missed by an earlier call."""
+
+    def module(self, state, config, *, check):
+        self.calls.append((state, check))
+        return [self.result(item["path"], item["spec"], check=check) for item in config]
+
+    def result(self, path, spec, *, check):
+        failure = self.failures[spec["name"]] if not check else self.later if len(self.calls) > 2 else ""
+        before = spec if spec["name"] in self.there else None
+        if not check and (not failure or spec["name"] in self.leaves):
+            self.there.add(spec["name"])
+        changed = not failure and before is None
+        return {"path": path, "before": before, "after": spec, "reasons": [], "changed": changed, "message": failure}
+
+
+@pytest.mark.parametrize(
+    ("failures", "how", "absent"),
+    [
+        ({"one": "No.", "two": ""}, {}, [ONE.path]),
+        ({"one": "No.", "two": "No."}, {"leaves": ["two"]}, [ONE.path]),
+        ({"one": "No.", "two": ""}, {"later": "It is not managed here."}, []),
+        ({"one": "", "two": ""}, {}, []),
+    ],
+)
+def test_a_module_beside_the_system_is_asked_again_what_it_made_without_changing_anything(failures, how, absent):
+    boxes = FarBoxes(failures, **how)
+    outcomes = list(boxes.outcomes([ONE, TWO], "replaced"))
+    boxes.look_again()
+    assert [outcome.failure for outcome in outcomes] == [*failures.values()]
+    assert [event["paths"] for event in boxes.said if event["event"] == "creating"] == [[ONE.path, TWO.path]]
+    assert [path for event in boxes.said if event["event"] == "absent" for path in event["paths"]] == absent
+    again = [("replaced", True)] if any(failures.values()) else []
+    assert boxes.calls == [("replaced", True), ("replaced", False), *again]
 
 
 def test_a_module_that_breaks_while_it_lists_says_so_in_a_sentence():
