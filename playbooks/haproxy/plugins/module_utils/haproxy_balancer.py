@@ -39,6 +39,7 @@ from ansible.module_utils.mergeyard.checked_files import (  # type: ignore[impor
 from ansible.module_utils.mergeyard.pairing import Spec, SystemDown  # type: ignore[import-not-found]
 
 SECONDS = 10
+CHECK_SECONDS = 60
 AT_ONCE = 50  # commands in a line, which the runtime API limits to 16 KB
 MAP = "routes.map"
 PREFIX = re.compile(r"^\[ALERT\]\s*(\(\d+\))?\s*:?\s*(config\s*:)?\s*(parsing)?\s*(\[[^\]]*\])?\s*:?\s*")
@@ -146,8 +147,15 @@ class Balancer:
     def check(self, staged: Path) -> list[Complaint]:
         argv = [self.program, "-c", "-f", str(self.config), "-f", str(staged)]
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=60, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, errors="replace", timeout=CHECK_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SystemDown(
+                f"HAProxy's configuration cannot be checked: that took longer than {CHECK_SECONDS} seconds, as where "
+                "names cannot be looked up; try again."
+            ) from error
+        except OSError as error:
             raise SystemDown(f"HAProxy's configuration cannot be checked: {error}.") from error
         if done.returncode == 0:
             return []
