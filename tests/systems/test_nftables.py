@@ -177,6 +177,24 @@ def test_what_no_rule_names_is_dropped_where_the_connection_says_so_and_administ
     assert ask(*PORTS) == ["passes"] * 3
 
 
+def test_a_rule_against_all_that_goes_out_cuts_off_neither_neighbours_nor_the_host_from_itself(stage, reach):
+    host, client, six = (*(stage.testbed.extra[name] for name in ("host", "client")), stage.module.SERVER6)
+    ask = reach(7001)
+    nothing = rule(1, "drop", direction="outgoing", protocol="any", sources=["0.0.0.0/0", "::/0"], order=9999)
+    del nothing["spec"]["ports"]
+    assert stage.play(replaced=[nothing]).failed == []
+    for process in (host, client):
+        assert inside(process, ["ip", "neigh", "flush", "all"]).returncode == 0
+    assert ask(7001, source="fd77::2", target=six) == ["passes"]
+    for itself in ("127.0.0.1", "::1", six):
+        argv = ["/usr/bin/python3", "-c", CONNECT, itself, itself, "7001"]
+        assert inside(host, argv).stdout == "passes\n"
+    argv = ["/usr/bin/python3", "-c", CONNECT, stage.module.SERVER, stage.module.CLIENT, "7001"]
+    assert inside(host, argv).stdout == "dropped\n"
+    assert stage.play(replaced=[nothing], check=True).changed == []
+    stage.play(deleted=[nothing])
+
+
 def test_the_firewall_itself_ends_a_rule_after_its_last_day(stage, reach):
     ask = reach(*PORTS)
     today = datetime.datetime.now(datetime.UTC).date()

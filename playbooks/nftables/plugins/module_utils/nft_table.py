@@ -30,22 +30,13 @@ HEADER = "# Written by Mergeyard from what runs. What is changed here by hand is
 AT_ONCE = f"table {TABLE}\ndelete table {TABLE}\n"  # in one transaction with what follows
 TIME = re.compile(r'meta time < "([0-9-]{10} [0-9:]{8})"')
 ESTABLISHED = "ct state established,related accept"
-NEIGHBOURS = "icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"
-# The same as nft lists them.
-STATIC = [
-    [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}, {"accept": None}],
-    [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}, {"accept": None}],
-    [
-        {
-            "match": {
-                "op": "==",
-                "left": {"payload": {"protocol": "icmpv6", "field": "type"}},
-                "right": {"set": ["nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert"]},
-            }
-        },
-        {"accept": None},
-    ],
+# What neighbours tell each other so that IPv6 works at all, and switches know where to; conntrack knows nothing of it.
+NEIGHBOURLY = [
+    *(f"mld-listener-{what}" for what in ("query", "report", "done")),
+    *(f"nd-{what}" for what in ("router-solicit", "router-advert", "neighbor-solicit", "neighbor-advert")),
+    "mld2-listener-report",
 ]
+LOOPBACK = {"input": "iifname", "output": "oifname"}
 
 
 def policies(connection: dict[str, Any]) -> dict[str, str]:
@@ -55,12 +46,21 @@ def policies(connection: dict[str, Any]) -> dict[str, str]:
 
 
 def own_lines(hook: str, management: list[str], port: int) -> list[str]:
-    """What stands before all rules: open connections, and the way in for administrators."""
-    if hook != "input":
+    """What stands before all rules: open connections, the host itself, neighbours, the way in for administrators."""
+    if hook not in LOOPBACK:
         return [ESTABLISHED]
-    ways = [(ip, of_family(management, family)) for ip, family in (("ip", 4), ("ip6", 6))]
-    open_ways = [f"{ip} saddr {written(networks)} tcp dport {port} accept" for ip, networks in ways if networks]
-    return [ESTABLISHED, "iifname lo accept", NEIGHBOURS, *open_ways]
+    lines = [ESTABLISHED, f"{LOOPBACK[hook]} lo accept", f"icmpv6 type {written(NEIGHBOURLY)} accept"]
+    ways = [(ip, of_family(management, family)) for ip, family in (("ip", 4), ("ip6", 6))] if hook == "input" else []
+    return lines + [f"{ip} saddr {written(networks)} tcp dport {port} accept" for ip, networks in ways if networks]
+
+
+def static(hook: str) -> list[list[dict[str, Any]]]:
+    """The first of these lines, which no connection changes, as nft lists them."""
+    lines: list[tuple[str, dict[str, Any], object]] = [("in", {"ct": {"key": "state"}}, ["established", "related"])]
+    if hook in LOOPBACK:
+        lines.append(("==", {"meta": {"key": LOOPBACK[hook]}}, "lo"))
+        lines.append(("==", {"payload": {"protocol": "icmpv6", "field": "type"}}, {"set": NEIGHBOURLY}))
+    return [[{"match": {"op": op, "left": left, "right": right}}, {"accept": None}] for op, left, right in lines]
 
 
 class Table:
@@ -103,10 +103,10 @@ class Table:
                 return False
             expected = own_lines(hook, management, int(connection["port"]))
             own = self.own_rules(hook)
-            static = STATIC if hook == "input" else STATIC[:1]
-            if len(own) != len(expected) or [rule["expr"] for rule in own[: len(static)]] != static:
+            first = static(hook)
+            if len(own) != len(expected) or [rule["expr"] for rule in own[: len(first)]] != first:
                 return False
-            ways = [parsed_line(rule) for rule in own[len(static) :]]
+            ways = [parsed_line(rule) for rule in own[len(first) :]]
             opened = [network for way in ways if way for network in way.sources]
             if hook == "input" and opened != management:
                 return False
