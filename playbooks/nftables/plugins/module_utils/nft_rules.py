@@ -276,8 +276,8 @@ def remarks(spec: Spec, rules: list[dict[str, Any]], lines: list[Line | None], j
         yield "nothing leads to it in any direction"
     if len(jumps) > 1 or not all(jump.understood for jump in jumps):
         yield "what leads to it was changed by hand"
-    if unknown := [rule for rule, line in zip(rules, lines, strict=True) if line is None]:
-        yield f"this was added by hand: {shown(unknown[0].get('expr'))}"
+    if None in lines:
+        yield f"this was added by hand: {shown(rules[lines.index(None)].get('expr'))}"
         return
     try:
         expected = lines_of(spec)
