@@ -107,6 +107,31 @@ def test_a_connection_passes_is_refused_or_dropped_as_the_first_rule_that_fits_s
     assert ask(*PORTS) == ["passes"] * 3
 
 
+def test_a_rule_goes_only_with_those_that_may_take_its_place_and_in_one_step_with_them(stage, reach):
+    ask = reach(*PORTS)
+    old, opening, elsewhere = rule(7001, "drop"), rule(7002, "accept"), rule(7003, "drop", direction="outgoing")
+    stage.play(replaced=[old, opening, elsewhere])
+    new = rule(7001, "reject")
+    said = f"It stays in force, as {new['path']} may be there to take its place and is refused; correct that."
+    wrong = RULE.changed(new, sources=["10.77.0.2/24"])
+    for check in (True, False):
+        played = stage.play(replaced=[wrong], deleted=[old, opening, elsewhere], check=check)
+        assert (played.failed, played.of(old)["message"]) == ([new["path"], old["path"]], said)
+        assert played.changed == [opening["path"], elsewhere["path"]]
+    base = [*stage.module.TABLE, f"rule_{new['spec']['name']}"]  # no jump may lead to it, which nft alone says
+    stage.module.nft(stage.testbed, "add", "chain", *base, "{ type filter hook output priority 9; }")
+    played = stage.play(replaced=[{**new, "adopt": True}], deleted=[old])
+    assert played.of(new)["message"].startswith("nft refuses it: ")
+    assert (played.changed, played.of(old)["message"]) == ([], said)
+    stage.module.nft(stage.testbed, "delete", "chain", *base)
+    assert ask(7001) == ["dropped"]
+    predicted = stage.play(replaced=[new], deleted=[old], check=True)
+    played = stage.play(replaced=[new], deleted=[old])
+    assert (played.code, played.resources) == (0, predicted.resources)
+    assert (ask(7001), stage.read(old)) == (["refused"], None)
+    stage.play(deleted=[new])
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("sudo"), reason="wants root and the Debian package sudo")
 def test_a_user_who_may_use_sudo_works_as_root(stage, reach, monkeypatch):
     ask = reach(7001)

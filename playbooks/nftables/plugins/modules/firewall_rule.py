@@ -32,6 +32,12 @@ short_description: Rules of a host's packet filter
 description:
   - Keeps rules in the table C(inet mergeyard) of nftables, each in a chain of its own. Other tables are not touched.
   - Everything is checked by nft together, takes effect in one transaction, and is written to a file for the next start.
+options:
+  leaving:
+    description: Rules to delete in the same transaction, or to leave where one that is to take their place is refused.
+    type: list
+    elements: dict
+    default: []
 extends_documentation_fragment: [mergeyard]
 """
 
@@ -40,6 +46,7 @@ EXAMPLES = r"""
   firewall_rule:
     state: replaced
     config: "{{ mergeyard.kinds.FirewallRule.replaced }}"
+    leaving: "{{ mergeyard.kinds.FirewallRule.deleted }}"
     system: "{{ mergeyard.system.connection }}"
 
 - name: List what is there
@@ -164,6 +171,7 @@ class Rules:
         return wanted
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
+        self.hold_back(outcomes)
         changed = [outcome for outcome in outcomes if outcome.changed]
         if changed and not may_be_written(os.path.dirname(self.file)):
             for outcome in changed:
@@ -178,9 +186,20 @@ class Rules:
             at = statements[int(blamed[1]) - 1][1] if blamed and int(blamed[1]) <= len(statements) else None
             for outcome in [at] if at else changed:
                 outcome.fail(f"nft refuses it: {words(blamed[2] if blamed else said)}")
+            self.hold_back(outcomes)
             changed = [outcome for outcome in changed if outcome.changed]
         if changed and not check:
             self.load(changed)
+
+    def hold_back(self, outcomes: list[Outcome]) -> None:
+        """A rule leaves only together with those that may take its place: if one of them is refused, it stays."""
+        refused = [outcome.resource for outcome in outcomes if outcome.failure and not outcome.resource.leaving]
+        for outcome in outcomes:
+            gone = outcome.before if outcome.changed and outcome.resource.leaving else None
+            if missed := [one.path for one in refused if gone and takes_the_place(one.spec, gone)]:
+                outcome.fail(
+                    f"It stays in force, as {missed[0]} may be there to take its place and is refused; correct that."
+                )
 
     def statements(self, changed: list[Outcome]) -> list[Statement]:
         """The whole transaction, one statement a line, each with the outcome that it is for."""
@@ -241,6 +260,12 @@ class Rules:
             cause = (error.strerror or str(error)).lower()
             return f"The rules are in force, but {self.file} for the next start cannot be written: {cause}."
         return ""
+
+
+def takes_the_place(spec: Spec, gone: Spec) -> bool:
+    """Whether one rule may be there to do what one that goes did, which no refusing one does for an accepting one."""
+    same = spec.get("direction", "incoming") == gone["direction"]
+    return same and (gone["action"] != "accept" or spec.get("action") == "accept")
 
 
 def script(statements: list[Statement]) -> str:
