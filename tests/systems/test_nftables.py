@@ -278,6 +278,20 @@ def test_a_start_brings_back_what_ran_in_any_zone(stage, reach):
     stage.play(deleted=resources)
 
 
+def test_a_rule_that_the_next_start_would_bring_back_is_not_deleted_yet(stage):
+    resource, file = rule(7001, "reject"), Path(stage.testbed.connection["rules_file"])
+    stage.play(replaced=[resource])
+    kept = file.read_text()
+    stage.play(deleted=[resource])
+    file.write_text(kept)  # as if the file could not be written after nft had taken the change
+    for check in (True, False):
+        event = stage.play(deleted=[resource], check=check).of(resource)
+        assert (event["status"], event["changed"]) == ("ok", True)
+        assert event["reasons"] == [f"{file} would bring it back at the next start"]
+        assert (resource["spec"]["name"] in file.read_text()) == check
+    assert stage.play(deleted=[resource]).changed == []
+
+
 def without_handles(listed):
     return json.loads(json.dumps(listed), object_hook=lambda found: {k: v for k, v in found.items() if k != "handle"})
 

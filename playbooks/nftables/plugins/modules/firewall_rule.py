@@ -172,6 +172,8 @@ class Rules:
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
         self.hold_back(outcomes)
+        for outcome in outcomes:
+            self.must_not_return(outcome)
         changed = [outcome for outcome in outcomes if outcome.changed]
         if changed and not may_be_written(os.path.dirname(self.file)):
             for outcome in changed:
@@ -190,6 +192,12 @@ class Rules:
             changed = [outcome for outcome in changed if outcome.changed]
         if changed and not check:
             self.load(changed)
+
+    def must_not_return(self, outcome: Outcome) -> None:
+        """A deletion that finds nothing is none as long as the next start would bring the rule back."""
+        gone = outcome.before is None and outcome.after is None and not outcome.failure
+        if gone and f"{PREFIX}{outcome.resource.spec['name']}" in self.kept:
+            outcome.changed, outcome.reasons = True, [f"{self.file} would bring it back at the next start"]
 
     def hold_back(self, outcomes: list[Outcome]) -> None:
         """A rule leaves only together with those that may take its place: if one of them is refused, it stays."""
