@@ -252,3 +252,15 @@ class Resource(models.Model):
             models.Index(fields=["kind", "id"], name="resource_kind"),
             models.Index(fields=["system", "sync", "id"], name="resource_system"),
         ]
+
+
+class MadeSecret(models.Model):
+    """A value that a worker of a zone made for a reference; it is never made a second time."""
+
+    zone = models.CharField(max_length=63)
+    ref = models.CharField(max_length=300)
+    worker = models.CharField(max_length=200)
+    made_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["zone", "ref"], name="made_once_per_zone")]

@@ -5,9 +5,11 @@ was mended since is used. A file that an unapproved commit changed is refused. W
 of the run can hold for it alone. It must not know Ansible or the queue.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from django.conf import settings
+from django.db import transaction
 
 from changes.catalog import catalog
 from changes.declarations import System, Team, parse_system, parse_team
@@ -17,7 +19,8 @@ from changes.repository import NotContent, RepositoryError, state
 from changes.secret_refs import is_under
 from executors import gates, results, secrets
 from executors.inventory import Assigned, Handover, hand_over, reserved_key
-from executors.models import Commit, Cursor, ItemResource, WorkItem
+from executors.models import Commit, Cursor, ItemResource, MadeSecret, Resource, WorkItem
+from executors.processes import own_name
 
 HISTORY = 1
 
@@ -168,7 +171,7 @@ def _approved(path: str, commit: str) -> bytes | None:
 
 
 def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolver, main: Main) -> Assigned:
-    document = _document(row)
+    document = _document(row.path, row.blob)
     address = document.address
     if address.kind not in system_type.kinds:
         raise CannotPrepare(f"{address.kind} is not a kind that systems of the type {system_type.name} have.")
@@ -180,19 +183,19 @@ def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolv
     if problems:
         raise CannotPrepare(str(problems[0]))
     found = {
-        name: _secret(secret, values, allowed=main.prefixes(address.team), team=address.team)
+        name: _secret(secret, values, row, allowed=main.prefixes(address.team), team=address.team)
         for name, secret in document.secrets.items()
     }
     return Assigned(document, deleted=False, secrets=found)
 
 
-def _document(row: ItemResource) -> Document:
+def _document(path: str, blob: str) -> Document:
     try:
-        return parse_document(row.path, state().read_blob(row.blob))
+        return parse_document(path, state().read_blob(blob))
     except InvalidFile as error:
         raise CannotPrepare(str(error.problems[0])) from error
     except (RepositoryError, ValueError) as error:
-        raise CannotPrepare(f"The document {row.path} cannot be read: {error}.") from error
+        raise CannotPrepare(f"The document {path} cannot be read: {error}.") from error
 
 
 def _of_system(ref: str, values: secrets.Resolver, system: str) -> str:
@@ -204,7 +207,34 @@ def _of_system(ref: str, values: secrets.Resolver, system: str) -> str:
     return values.resolve(ref)
 
 
-def _secret(secret: SecretRef, values: secrets.Resolver, *, allowed: tuple[str, ...], team: str) -> str:
-    if not any(is_under(secret.ref, prefix) for prefix in allowed):
-        raise CannotPrepare(f"{team} may not use {secret.ref}: it is under none of the team's secret_prefixes.")
-    return values.resolve(secret.ref, generate=secret.generate)
+def _secret(
+    secret: SecretRef, values: secrets.Resolver, row: ItemResource, *, allowed: tuple[str, ...], team: str
+) -> str:
+    """What is missing is made only if it was neither made nor used before: another value would lock somebody out."""
+    ref = secret.ref
+    if not any(is_under(ref, prefix) for prefix in allowed):
+        raise CannotPrepare(f"{team} may not use {ref}: it is under none of the team's secret_prefixes.")
+    try:
+        return values.resolve(ref)
+    except secrets.Missing:
+        if not secret.generate:
+            raise
+    of = {"zone": row.item.zone, "ref": ref}
+    if not _is_applied(ref, row):
+        if not ref.startswith("file:"):
+            return values.resolve(ref, generate=True)  # at one place for all workers
+        with suppress(secrets.Missing), transaction.atomic():  # a second worker waits, and reads what the first made
+            _, first = MadeSecret.objects.get_or_create(**of, defaults={"worker": own_name()})
+            return values.resolve(ref, generate=first)
+    made = MadeSecret.objects.filter(**of).first()
+    raise CannotPrepare(
+        f"The secret {ref} was made or used before{f' by worker {made.worker}' if made else ''}, and this worker does "
+        "not find it; it makes no other value. Bring that one here, or name a reference that was never used."
+    )
+
+
+def _is_applied(ref: str, row: ItemResource) -> bool:
+    """Whether the document that was applied last to this resource names the reference."""
+    standing = Resource.objects.filter(system=row.item.system, kind=row.kind, identity=row.identity)
+    blobs = standing.exclude(applied_blob="").values_list("applied_blob", flat=True)
+    return any(secret.ref == ref for blob in blobs for secret in _document(row.path, blob).secrets.values())

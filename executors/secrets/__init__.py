@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from changes.secret_refs import is_secret_ref
 from executors.secrets.ansible_vault import EncryptedFiles
-from executors.secrets.local import CannotResolve, Unavailable, from_environment, from_file
+from executors.secrets.local import CannotResolve, Missing, Unavailable, from_environment, from_file
 from executors.secrets.masking import MASK, MIN_LENGTH, Masker, can_be_masked
 
 if TYPE_CHECKING:
     from executors.secrets.vault import Vault
 
-__all__ = ["MASK", "MIN_LENGTH", "CannotResolve", "Masker", "Resolver", "Unavailable"]
+__all__ = ["MASK", "MIN_LENGTH", "CannotResolve", "Masker", "Missing", "Resolver", "Unavailable"]
 
 
 class Resolver:

@@ -26,6 +26,10 @@ class CannotResolve(Exception):
     """A secret cannot be had until a person mends something; its text is one sentence that never holds the value."""
 
 
+class Missing(CannotResolve):
+    """Nothing is at the place of a secret."""
+
+
 class Unavailable(Exception):
     """The place of a secret cannot be reached now; nothing is wrong with the work. One sentence."""
 
@@ -49,7 +53,7 @@ def from_file(name: str, *, ref: str, generate: bool) -> str:
     except FileNotFoundError:
         if not generate:
             message = f"The secret {ref} does not exist on this worker; create it or let it be generated."
-            raise CannotResolve(message) from None
+            raise Missing(message) from None
     except OSError as error:
         raise CannotResolve(f"The secret {ref} cannot be read: {error.strerror}.") from error
     try:

@@ -19,7 +19,7 @@ import requests
 from django.conf import settings
 from hvac import exceptions
 
-from executors.secrets.local import CannotResolve, Unavailable, generated, key
+from executors.secrets.local import CannotResolve, Missing, Unavailable, generated, key
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Vault:
                     return _text(stored.fields[field], ref)
                 if not generate:
                     what = f"its entry has no field {field}" if stored.version else "nothing is there"
-                    raise CannotResolve(f"The secret {ref} does not exist in Vault: {what}; put it there.")
+                    raise Missing(f"The secret {ref} does not exist in Vault: {what}; put it there.")
                 self._write(client, path, Stored({**stored.fields, field: generated()}, stored.version))
         raise Unavailable(f"The secret {ref} could not be made: others write to the same entry of Vault all the time.")
 

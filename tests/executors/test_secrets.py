@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from executors.ansible.sandbox import NotAllowed, local_paths
-from executors.models import Event, ItemResource, Run, WorkItem
+from executors.models import Event, ItemResource, MadeSecret, Run, WorkItem
 from executors.secrets import CannotResolve, Resolver
 from tests.executors.conftest import box, document
 from tests.vault_server import put_key
@@ -212,6 +213,56 @@ def test_a_secret_is_nowhere_but_in_the_play(yard):
         sorted(found)
         == sorted([f"{yard.directory}/secrets/payments/lock", f"{yard.directory}/shelf-a/Box-orders.json"])
     )
+
+
+def locked(ref, size, **spec):
+    return document("Box", size=size, secrets={"lock": {"ref": f"file:payments/{ref}", "generate": True}}, **spec)
+
+
+NOT_TWICE = (
+    r"The secret file:payments/{} was made or used before{}, and this worker does not find it; it makes no other "
+    r"value\. Bring that one here, or name a reference that was never used\."
+)
+
+
+@pytest.mark.threat("worker.secrets-once")
+def test_a_value_is_made_once_whatever_became_of_what_it_was_made_for(yard, settings):
+    boxes = {"works": "one", "fails": "two", "goes": "three"}
+    trouble = {"fails": "fail"}
+    yard.roll_out({box(name): locked(ref, 1, trouble=trouble.get(name, "")) for name, ref in boxes.items()})
+    assert [yard.result(box(name)).result for name in boxes] == ["changed", "failed", "changed"]
+    yard.roll_out({box("goes"): None})
+    here = settings.MERGEYARD_SECRETS_DIR
+    settings.MERGEYARD_SECRETS_DIR = yard.directory / "elsewhere"
+    boxes |= {"shares": "one"}
+    yard.roll_out({box(name): locked(ref, 2) for name, ref in {**boxes, "new": "four"}.items()})
+    for name, ref in boxes.items():
+        assert re.fullmatch(NOT_TWICE.format(ref, r"( by worker \S+:\d+)?"), yard.result(box(name)).message)
+    assert yard.result(box("new")).result == "changed"
+    assert os.listdir(yard.directory / "elsewhere" / "payments") == ["four"]
+    settings.MERGEYARD_SECRETS_DIR = here
+    yard.roll_out({box(name): locked(ref, 3) for name, ref in {**boxes, "works": "five"}.items()})
+    assert {yard.result(box(name)).result for name in boxes} == {"changed"}
+    assert sorted(os.listdir(here / "payments")) == ["five", "one", "three", "two"]
+
+
+def test_a_value_that_a_system_has_is_not_made_although_nobody_knows_who_made_it(yard, settings):
+    yard.roll_out({box("orders"): locked("one", 1)})
+    MadeSecret.objects.all().delete()
+    settings.MERGEYARD_SECRETS_DIR = yard.directory / "elsewhere"
+    yard.roll_out({box("orders"): locked("one", 2)})
+    assert re.fullmatch(NOT_TWICE.format("one", ""), yard.result(box("orders")).message)
+    assert not (yard.directory / "elsewhere").exists()
+
+
+def test_what_could_not_be_made_is_made_later(yard):
+    (yard.directory / "secrets").mkdir(mode=0o500)
+    (yard.directory / "secrets" / "payments").write_text("no directory")
+    yard.roll_out({box("orders"): locked("one", 1)})
+    assert "cannot be" in yard.result(box("orders")).message
+    (yard.directory / "secrets" / "payments").unlink()
+    yard.roll_out({box("orders"): locked("one", 2)})
+    assert yard.result(box("orders")).result == "changed"
 
 
 @pytest.mark.threat("values.foreign-secret")

@@ -14,7 +14,7 @@ from changes.models import Approval, ChangeRequest, Comment, MergeIntent, Transi
 from changes.repository import MAIN_REF
 from changes.review import evaluate
 from changes.states import IntentState
-from executors.models import Cursor, Event, Process, Run, WorkItem
+from executors.models import Cursor, Event, MadeSecret, Process, Run, WorkItem
 from tests.changes.conftest import FILES, ORDERS, REFUNDS, box
 
 SITE = FILES["mergeyard.yml"]
@@ -209,6 +209,7 @@ def test_whatever_text_a_row_or_a_file_holds_is_text_on_every_page(site, office,
     for sort in ("controller", "worker"):
         Process.objects.create(sort=sort, name="x", zone="default", contained=False)
     Cursor.objects.get_or_create(pk=1)
+    MadeSecret.objects.create(zone="default", ref="file:x", worker="x")
     for model in (model for app in ("changes", "executors") for model in apps.get_app_config(app).get_models()):
         columns = {column.name: hostile(column) for column in model._meta.get_fields()}
         free = {name: value for name, value in columns.items() if value is not None}
