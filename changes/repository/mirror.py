@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,10 +17,13 @@ import pygit2
 
 from changes.repository.git_environment import GIT_TIMEOUT_SECONDS, environment
 from changes.repository.locks import left_locks
-from changes.repository.objects import MAIN_REF, Repository
+from changes.repository.objects import MAIN_REF, RefMoved, Repository
 from changes.repository.trees import RepositoryError
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds without another try after a fetch that failed, doubled each time
+MAIN_ONLY = f"{MAIN_REF}:{MAIN_REF}"
+FORMER = "refs/former/"
+REWRITTEN = "it was rewritten there and does not go on from the one here"
 FETCHED = "mergeyard-fetched"  # its time is that of the last good fetch
 
 
@@ -29,9 +33,7 @@ class Mirror:
     While the remote is away it is asked less and less often; a question in between is answered by the last failure.
     """
 
-    def __init__(
-        self, path: Path, url: str, *, protocols: str = "https:http", refspec: str = f"{MAIN_REF}:{MAIN_REF}"
-    ) -> None:
+    def __init__(self, path: Path, url: str, *, protocols: str = "https:http", refspec: str = MAIN_ONLY) -> None:
         self.repository = Repository(path)
         self.url = url
         self._protocols, self._refspec = protocols, refspec
@@ -43,7 +45,7 @@ class Mirror:
         if not self.repository.exists():
             self.repository = Repository.create(self.repository.path)
         if not self.repository.has(commit):
-            self._fetch()
+            self._fetch(commit)
         if not self.repository.has(commit):
             raise RepositoryError(f"fetching commit {commit}: what was fetched from the remote does not contain it")
         return self.repository
@@ -58,7 +60,7 @@ class Mirror:
         since = f"It last did on {when:%Y-%m-%d at %H:%M} UTC." if when else "It never did yet."
         return f"The forge does not answer this host: {self._failure}. {since} Work waits and no attempt is lost."
 
-    def _fetch(self) -> None:
+    def _fetch(self, commit: str) -> None:
         """One process of the host at a time: git would refuse the second one the lock of the ref."""
         if (left := self._again - time.monotonic()) > 0:
             raise RepositoryError(f"{self._failure}; it is tried again in {left:.0f} seconds")
@@ -69,18 +71,36 @@ class Mirror:
                     lock.unlink(missing_ok=True)
                 self._fetch_alone()
             except RepositoryError as error:
-                self._failure = str(error)
-                self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
-                self._again = time.monotonic() + self._pause
-                raise
+                if not self._turned_to(commit):
+                    self._failure = str(error)
+                    self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+                    self._again = time.monotonic() + self._pause
+                    raise
         (self.repository.path / FETCHED).touch()
         self._failure, self._pause, self._again = "", 0.0, 0.0
+
+    def _turned_to(self, commit: str) -> bool:
+        """Whether git only refused to leave our main: the remote went back, as a restore does, and on from there.
+
+        Whoever asks for a commit has it from the database, which says what main is. Ours is kept as refs/former/ID.
+        """
+        ours = self.repository.head(MAIN_REF)
+        if self._refspec != MAIN_ONLY or ours is None or not self.repository.has(commit):
+            return False
+        if self.repository.contains(commit, ours) or self.repository.contains(ours, commit):
+            return False
+        with suppress(RefMoved):
+            if not self.repository.head(FORMER + ours):
+                self.repository.swap_ref(FORMER + ours, ours, None)
+            self.repository.swap_ref(MAIN_REF, commit, ours)
+            return True
+        return False
 
     def _fetch_alone(self) -> None:
         mirror = git.Repo(self.repository.path)
         try:
             mirror.git.update_environment(**environment(protocols=self._protocols), GIT_DIR=str(self.repository.path))
-            # Not forced: a main that was rewritten at the remote stops here instead of replacing ours.
+            # Not forced: a main that was rewritten at the remote stops here until somebody asks for what it has.
             remote, unsafe = git.Remote(mirror, "origin"), "file" in self._protocols
             if "origin" not in [known.name for known in mirror.remotes]:
                 remote = mirror.create_remote("origin", self.url, allow_unsafe_protocols=unsafe)
@@ -88,7 +108,8 @@ class Mirror:
                 remote.set_url(self.url, allow_unsafe_protocols=unsafe)
             remote.fetch(refspec=self._refspec, no_tags=True, kill_after_timeout=GIT_TIMEOUT_SECONDS)
         except (git.GitCommandError, git.UnsafeProtocolError) as problem:
-            said = [line for line in str(getattr(problem, "stderr", "") or problem).splitlines() if line.strip(" '")]
+            refused = REWRITTEN if getattr(problem, "status", 0) == 1 else str(problem)  # git's words on it get lost
+            said = [line for line in (str(getattr(problem, "stderr", "")) or refused).splitlines() if line.strip(" '")]
             last = said[-1].strip().removeprefix("stderr: '").removesuffix("'") if said else "it said nothing"
             text = f"fetching main from {self.url}: {last.removeprefix('fatal: ').rstrip('.')}"
             raise RepositoryError(re.sub("//[^/]*@", "//", text)) from None  # the address may hold a token

@@ -125,6 +125,24 @@ def test_a_forge_that_is_away_is_asked_less_and_less_often_and_says_since_when(y
     assert mirror.trouble == ""
 
 
+@pytest.mark.threat("faults.git-gone")
+def test_a_mirror_follows_main_that_a_restore_took_back_and_keeps_what_only_it_has(yard, tmp_path):
+    mirror = Mirror(tmp_path / "mirror.git", f"file://{yard.repository.path}", protocols="file")
+    before = yard.repository.head()
+    lost = yard.merge({box("orders"): document("Box", size=1)})
+    mirror.ensure(lost)
+    yard.repository.swap_ref("refs/heads/main", before, lost)
+    for size in (2, 3):
+        sha = yard.merge({box("orders"): document("Box", size=size)})
+        assert mirror.ensure(sha).main() == sha
+        assert mirror.trouble == ""
+    assert mirror.repository.head(f"refs/former/{lost}") == lost
+    yard.repository.swap_ref("refs/heads/main", lost, sha)
+    with pytest.raises(RepositoryError, match="fetching main from .*: it was rewritten there"):
+        mirror.ensure("1" * 40)
+    assert mirror.repository.main() == sha
+
+
 @pytest.mark.threat("faults.git-slow")
 def test_a_forge_that_goes_silent_is_away(tmp_path, monkeypatch):
     monkeypatch.setitem(git_environment._ALWAYS, "http.lowSpeedTime", "1")
