@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Subquery
 
 from changes.catalog import catalog
 from changes.declarations import System, Team, parse_system, parse_team
@@ -21,8 +22,6 @@ from executors import gates, results, secrets
 from executors.inventory import Assigned, Handover, hand_over, reserved_key
 from executors.models import Commit, Cursor, ItemResource, MadeSecret, Resource, WorkItem
 from executors.processes import own_name
-
-HISTORY = 1
 
 
 class CannotPrepare(Exception):
@@ -156,18 +155,33 @@ def _approved(path: str, commit: str) -> bytes | None:
     """A file as it is at a commit, unless the last commit that changed it was never approved."""
     repository = state()
     blob = repository.blob_at(commit, path)
-    if blob is not None and Commit.objects.filter(quarantined=True).exists():
-        last = repository.commits_touching(path, limit=HISTORY, until=commit)
-        shas = [info.sha for info in last]
-        if Commit.objects.filter(sha__in=shas, quarantined=True).exists():
-            raise CannotPrepare(
-                f"{path} was changed by commit {shas[0][:10]} without an approved change request; "
-                "propose that change again, or one that takes it back."
-            )
+    if blob is not None and (by := _unapproved(path, blob, commit)):
+        raise CannotPrepare(
+            f"{path} was changed by commit {by[:10]} without an approved change request; "
+            "propose that change again, or one that takes it back."
+        )
     try:
         return repository.read_blob(blob) if blob is not None else None
     except NotContent as what:
         raise CannotPrepare(f"{path} cannot be read: {what}") from what
+
+
+def _unapproved(path: str, blob: str, commit: str) -> str:
+    """The last commit that changed a file, if it was never approved, else nothing.
+
+    Looks at commits that were never approved; main is walked only if the file says what one of them made of it.
+    """
+    repository, at = state(), Commit.objects.filter(sha=commit).values("position")[:1]
+    quarantined = Commit.objects.filter(quarantined=True, position__lte=Subquery(at)).order_by("-position")
+    for sha in quarantined.values_list("sha", flat=True):
+        before = repository.info(sha).parents[0]
+        after = repository.blob_at(sha, path)
+        if repository.blob_at(before, path) != after:
+            if after != blob:
+                return ""
+            (last,) = repository.commits_touching(path, limit=1, until=commit)
+            return sha if last.sha == sha else ""
+    return ""
 
 
 def _assigned(row: ItemResource, system_type: SystemType, values: secrets.Resolver, main: Main) -> Assigned:

@@ -11,11 +11,13 @@ from django.db import connection
 from pygit2.enums import ObjectType
 
 from changes.catalog import catalog
+from changes.repository import Repository
 from changes.repository.snapshots import snapshot
 from executors import health
 from executors.claim import claim
 from executors.discovery import HistoryRewritten, discover, initialise
 from executors.models import Commit, Cursor, ItemResource, Resource, Rollout, WorkItem
+from executors.preparation import CannotPrepare, Main
 from executors.reconcile import discover_commits, reconcile
 from tests.executors.conftest import SOMEBODY, box, document
 
@@ -198,6 +200,32 @@ def test_a_system_that_an_unapproved_commit_changed_is_not_used(yard):
     assert item.state == "failed"
     assert "systems/shelf-a.yml was changed by commit" in item.reason
     assert yard.stored("orders", "shelf-b") is None
+
+
+@pytest.mark.threat("git.commit-on-main")
+def test_who_changed_a_file_last_is_known_without_a_walk_over_main(yard, monkeypatch):
+    """Merges (big letters) and commits by hand (small ones) give it a content or change something else (x)."""
+    path, looked, wrong = "teams/others.yml", [], []
+    last = ""
+    for number, what in enumerate("AxaBbXaAbCcXcAcCbXBcBxAbCBXAXXXXXXXXXX"):
+        same = what.lower() == last.lower()
+        text = {path: f"title: {what.upper()}\nmembers: []\n"}
+        other = {box("orders"): document("Box", size=number + 1)}
+        (yard.merge if what.isupper() else yard.commit)(other if what in "xX" or same else {**text, **other})
+        last = last if what in "xX" or same else what
+        discover()
+        with monkeypatch.context() as patched:
+            real, calls = Repository._commit, []
+            patched.setattr(Repository, "_commit", lambda *at, calls=calls, real=real: (calls.append(at), real(*at))[1])
+            try:
+                Main().read(path)
+                refused = False
+            except CannotPrepare as error:
+                refused = f"{path} was changed by commit" in str(error)
+        looked.append(len(calls))
+        wrong += [number] if refused != last.islower() else []
+    assert wrong == []
+    assert looked[-1] == looked[-10] <= 4
 
 
 @pytest.mark.threat("git.rewritten-main", "git.unrelated")
