@@ -191,22 +191,33 @@ class Files:
             if outcome.changed and (cause := self.hindrance(outcome)):
                 outcome.fail(cause)
         changed = [outcome for outcome in outcomes if outcome.changed]
-        if check or not changed:
+        gone = [outcome for outcome in outcomes if self.is_gone(outcome)]
+        if check or not changed + gone:
             return
         before = dict(self.register)
+        for outcome in gone:
+            del self.register[str(outcome.resource.spec["path"])]
         for outcome in changed:  # first, so that a file that exists after a crash is known as ours
             if outcome.after is not None:
                 self.register[str(outcome.after["path"])] = outcome.resource.path
         try:
             self.write_register()
         except OSError as error:
-            for outcome in changed:
+            for outcome in changed + gone:
                 outcome.fail(f"The register in {self.state} cannot be written: {(error.strerror or '').lower()}.")
             return
         for outcome in changed:
             self.put(outcome, before)
-        self.register = {path: document for path, document in self.register.items() if os.path.lexists(path)}
-        self.write_register()
+        if changed:
+            self.write_register()
+
+    def is_gone(self, outcome: Outcome) -> bool:
+        """Whether a document is removed whose file is not there: what others put there later must not be ours.
+
+        All other files keep their entries, also where they cannot be seen: their file system may be away for an hour.
+        """
+        removed = outcome.after is None and not outcome.changed and not outcome.failure
+        return removed and self.register.get(str(outcome.resource.spec["path"])) == outcome.resource.path
 
     def hindrance(self, outcome: Outcome) -> str:
         """Why this user of the host cannot do it; empty if nothing is known. Root can."""
