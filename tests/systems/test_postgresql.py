@@ -607,3 +607,25 @@ def test_what_our_own_account_may_not_grant_is_told_before_it_is_tried(stage, ot
         server.execute("DROP OWNED BY clerk")
         server.execute("DROP ROLE clerk")
     assert stage.play(deleted=[ours]).failed == []
+
+
+def test_a_database_that_cannot_be_used_holds_up_its_own_grants_and_settings_hold_up_none(stage):
+    """One that an interrupted DROP left, and one whose settings end whatever takes longer than a millisecond."""
+    stage.prepare(GRANT)
+    good, bad = GRANT.resource(), GRANT.resource(database="half_dropped")
+    named = good["spec"]["database"]
+    with connect(stage) as server:
+        server.execute("CREATE DATABASE half_dropped")
+        server.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half_dropped'")
+    for setting in ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"):
+        execute(stage, "ALTER DATABASE {} SET {} = 1", named, setting)
+    try:
+        for check in (True, False):
+            played = stage.play(replaced=[bad, good], check=check)
+            assert (played.failed, played.changed) == ([bad["path"]], [good["path"]])
+            assert played.of(bad)["message"].startswith("The database half_dropped cannot be used: ")
+    finally:
+        execute(stage, "ALTER DATABASE {} RESET ALL", named)
+        execute(stage, "DROP DATABASE half_dropped")
+    assert stage.read(good) == good["spec"]
+    stage.module.remove(stage.testbed, GRANT.name, good["spec"])

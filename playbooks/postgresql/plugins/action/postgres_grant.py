@@ -29,7 +29,7 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     shown,
 )
 from ansible.module_utils.mergeyard.values import flag  # noqa: E402
-from ansible.module_utils.postgres import PostgresAction, fit, refusal_of  # noqa: E402
+from ansible.module_utils.postgres import PostgresAction, fit, refusal_of, said  # noqa: E402
 from ansible.module_utils.postgres_grants import (  # noqa: E402
     COMING,
     HELD,
@@ -65,6 +65,7 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         self.existing = {row["rolname"] for row in self.rows("SELECT rolname FROM pg_roles")}
         self.roles = self.existing | {role for role, _ in self.told("roles")}
         self.schemas: dict[str, dict[str, Schema]] = {}  # database -> name -> what is there
+        self.unusable: dict[str, str] = {}  # database -> why what is held in it cannot be read
         self.holding: dict[Identity, Held] = {}
         self.rehearsals: dict[str, Any] = {}  # database -> its connection
         self.warnings: list[str] = []
@@ -80,9 +81,25 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
             wanted[str(resource.spec["database"])].add(str(resource.spec["role"]))
         found: dict[Identity, Found] = {}
         for database, roles in wanted.items():
-            if database in self.there:
-                found |= {(database, role): one for role, one in self.held(database).items() if role in roles}
+            try:
+                held = self.held(database) if database in self.there else {}
+            except SystemDown as down:
+                self.unusable[database] = str(down)
+                continue
+            found |= {(database, role): one for role, one in held.items() if role in roles}
         return found
+
+    def pair(self, outcome: Outcome, found: Found | None, state: str) -> None:
+        """A database that cannot be used holds up its own grants and no others."""
+        if why := self.unusable.get(str(outcome.resource.spec["database"])):
+            outcome.fail(why)
+        else:
+            super().pair(outcome, found, state)
+
+    def present(self, resources: list[Resource]) -> set[str]:
+        """Also those of which nobody can tell."""
+        there: set[str] = super().present(resources)
+        return there | {one.path for one in resources if str(one.spec["database"]) in self.unusable}
 
     def gather(self) -> list[Found]:
         return [
@@ -93,13 +110,16 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         ]
 
     def held(self, database: str) -> dict[str, Found]:
-        with (
-            self.connected(database) as connection,
-            self.undone_in(database, connection),
-            connection.cursor(row_factory=psycopg.rows.dict_row) as cursor,
-        ):
-            held = by_role(cursor.execute(HELD).fetchall(), cursor.execute(COMING).fetchall())
-            rows = cursor.execute(OBJECTS).fetchall()
+        try:
+            with (
+                self.connected(database) as connection,
+                self.undone_in(database, connection),
+                connection.cursor(row_factory=psycopg.rows.dict_row) as cursor,
+            ):
+                held = by_role(cursor.execute(HELD).fetchall(), cursor.execute(COMING).fetchall())
+                rows = cursor.execute(OBJECTS).fetchall()
+        except psycopg.Error as error:
+            raise SystemDown(f"What roles may do in {shown(database)} cannot be read. {said(error)}") from error
         self.schemas[database] = schemas_of(rows)
         self.holding |= {(database, role): one for role, one in held.items()}
         return {role: found_of(database, role, one, self.schemas[database]) for role, one in held.items()}
@@ -165,12 +185,17 @@ class ActionModule(PostgresAction):  # type: ignore[misc]
         for outcome in outcomes:
             by_database[str(outcome.resource.spec["database"])].append(outcome)
         for database, group in by_database.items():
-            with self.connected(database) as connection:
-                connection.autocommit = True
-                for outcome in group:
-                    yield outcome, self.settled(connection, outcome)
-                    if connection.closed:
-                        raise SystemDown(f"The connection to the database {shown(database)} was lost.")
+            why = f"The connection to the database {shown(database)} was lost."
+            try:
+                with self.connected(database) as connection:
+                    connection.autocommit = True
+                    while group and not connection.closed:
+                        outcome = group.pop(0)
+                        yield outcome, self.settled(connection, outcome)
+            except SystemDown as down:
+                why = str(down)
+            for outcome in group:
+                yield outcome, why
 
     def settled(self, connection: Any, outcome: Outcome) -> str:
         """One message and so one transaction: nobody is without privileges in between, and a failure leaves all."""

@@ -33,6 +33,16 @@ SETTINGS = (
     "work_mem",
 )
 
+# What would end our own sessions, wherever a document set it, with the version of the server that knows it. A limit for
+# locks stays: it keeps us from holding up others.
+OURS = (
+    (0, "statement_timeout=0"),
+    (0, "idle_in_transaction_session_timeout=0"),
+    (0, r"default_transaction_isolation=read\ committed"),
+    (14_00_00, "idle_session_timeout=0"),
+    (17_00_00, "transaction_timeout=0"),
+)
+
 
 def marker_of(comment: str | None) -> str | None:
     return comment.removeprefix(MARKER) if comment and comment.startswith(MARKER) else None
@@ -84,6 +94,8 @@ def refusal_of(error: psycopg.Error | UnicodeEncodeError) -> str:
 class PostgresAction(ResourceAction):  # type: ignore[misc]
     OBJECT: str  # ROLE or DATABASE, as SQL says it
     TOLD = ("name", "name")
+    version = 0  # of the server, once it is reached
+    silent = ""  # why it no longer answers: one wait is for all databases
 
     def where(self) -> dict[str, Any]:
         """How the server is reached; the database is the caller's."""
@@ -95,6 +107,7 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
             "sslmode": self.connection.get("sslmode", "prefer"),
             "connect_timeout": 8,
             "application_name": "mergeyard",
+            "options": " ".join(f"-c {setting}" for since, setting in OURS if since <= self.version),
         }
 
     def open(self) -> None:
@@ -106,17 +119,21 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
         except psycopg.Error as error:
             cause = unreached(error)
             raise SystemDown(f"PostgreSQL at {where['host']}:{where['port']} cannot be used: {cause}.") from error
+        self.version = self.database.info.server_version
 
     def close(self) -> None:
         self.database.close()
 
     def connected(self, database: str) -> Any:
         """A connection to another database than the system's own."""
+        if self.silent:
+            raise SystemDown(self.silent)
         try:
             return psycopg.connect(**self.where(), dbname=database)
         except psycopg.Error as error:
-            cause = unreached(error)
-            raise SystemDown(f"The database {shown(database)} cannot be used: {cause}.") from error
+            why = f"The database {shown(database)} cannot be used: {unreached(error)}."
+            self.silent = why if isinstance(error, psycopg.errors.ConnectionTimeout) else ""
+            raise SystemDown(why) from error
 
     def hand_over(self, connection: Any, owner: str) -> None:
         """In the database that goes to another owner, and in a transaction of the caller's."""
@@ -163,7 +180,7 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
         if outcome.changed and (self.check or outcome.after is None):
             try:
                 self.rehearse(outcome)
-            except Refused as refused:
+            except (Refused, SystemDown) as refused:
                 outcome.fail(str(refused))
             except (psycopg.Error, UnicodeEncodeError) as error:
                 outcome.fail(refusal_of(error))
