@@ -168,6 +168,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "worker.uncontained": Threat("A host where runs cannot be contained", "Systems of production are refused there, unless the settings say otherwise"),
         "worker.limits": Threat("A run that takes all memory, processes, output or time", "Limits of each process by the kernel, of all together by the worker, which ends the run"),
         "worker.leftovers": Threat("What an attempt leaves behind, on disk or running", "A fresh 0700 directory, wiped at the end and by a sweeper; each run has namespaces of its own, whose processes end with it"),
+        "worker.left-module": Threat("A module on a host that goes on when its run is killed", "A lock on the host for each system, which the kernel frees: the next run's module waits, then says so"),
         "worker.foreign-directory": Threat("An attempt's directory that somebody else prepared", "It is the worker's own or it is not used"),
         "worker.reports": Threat("What a managed system or a module makes up", "Output is text; reports are read strictly"),
         "worker.secrets": Threat("Secrets in output, events, artifacts, pages, arguments", "Masked in all their forms before anything is kept"),

@@ -1,9 +1,11 @@
 """What modules that work on a host do there, called as Ansible calls them, without a host between."""
 
+import fcntl
 import importlib.util
 import json
 import os
 import pwd
+import threading
 from pathlib import Path
 
 import ansible.module_utils
@@ -14,6 +16,7 @@ from tests.systems.catalogue import PLAYBOOKS
 for folder in (PLAYBOOKS / "plugins", PLAYBOOKS / "linux" / "plugins"):
     ansible.module_utils.__path__.append(str(folder / "module_utils"))
 
+from ansible.module_utils.mergeyard import remote  # noqa: E402
 from ansible.module_utils.testing import patch_module_args  # noqa: E402
 
 
@@ -46,7 +49,9 @@ class ManagedFiles:
 
 @pytest.fixture
 def files(tmp_path):
-    return ManagedFiles(tmp_path)
+    made = ManagedFiles(tmp_path)
+    yield made
+    Path(remote.lock_of(made.system)).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -85,3 +90,43 @@ def test_a_document_that_is_removed_after_its_file_leaves_no_claim_to_what_other
     assert (told(), files.registered()) == ([("ok", False)], ["a", "b"])
     files.call("deleted", files.document("a"), {**files.document("b"), "path": "shop/once-b"})
     assert (told(), files.registered()) == ([("ok", False)] * 2, ["b"])
+
+
+@pytest.fixture
+def held(files):
+    """The lock of a module that a killed run left at work: a call ends it."""
+    path = Path(remote.lock_of(files.system))
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.close
+
+
+@pytest.mark.threat("worker.left-module")
+def test_a_module_waits_for_one_that_an_earlier_run_left_at_work_and_then_sees_what_that_did(files, told, held):
+    def end():
+        (files.directory / "a").write_text("by the other one, late\n")
+        held()
+
+    threading.Timer(0.3, end).start()
+    files.call("replaced", files.document("a"))
+    assert told()[0][0].startswith("It exists on the system already and is not managed here")
+    assert (files.directory / "a").read_text() == "by the other one, late\n"
+
+
+@pytest.mark.threat("worker.left-module")
+def test_a_module_that_waited_in_vain_changes_nothing_and_says_so_and_reading_goes_on(files, told, held, monkeypatch):
+    monkeypatch.setattr(remote, "PATIENCE", 0.2)
+    files.call("replaced", files.document("a"), check=True)
+    assert told() == [("ok", True)]
+    files.call("replaced", files.document("a"))
+    assert told().startswith("A module of an earlier run still works on this system, so nothing was changed; try again")
+    assert not (files.directory / "a").exists()
+    held()
+    files.call("replaced", files.document("a"))
+    assert told() == [("ok", True)]
+
+
+def test_who_has_no_place_for_a_lock_works_without_it(files, told, monkeypatch):
+    monkeypatch.setattr(remote, "lock_of", lambda system: "/nowhere/.mergeyard.lock")
+    files.call("replaced", files.document("a"))
+    assert told() == [("ok", True)]

@@ -1,10 +1,16 @@
-"""Owns the side of a resource module that runs where its system is: arguments, pairing, results.
+"""Owns the side of a resource module that runs where its system is: one at a time, arguments, pairing, results.
 
 A module is one call of `run`; the action plugin of the same name is a `ModuleAction`. It must not know any system.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-not-found]
@@ -20,6 +26,7 @@ from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-
 )
 
 STATES = ("replaced", "deleted", "gathered")
+PATIENCE = 20.0  # seconds
 
 
 class Host(Protocol):
@@ -50,19 +57,66 @@ def run(kind: str, host: type[Host], *, marked: bool = True) -> None:
         },
         supports_check_mode=True,
     )
+    system, state = module.params["system"], module.params["state"]
     try:
-        opened = host(module.params["system"])  # type: ignore[call-arg]
-        if module.params["state"] == "gathered":
-            found = [{"spec": item.spec, "marker": item.marker} for item in opened.gather()]
-            module.exit_json(changed=False, resources=found)
-        outcomes = [Outcome(Resource.of(item)) for item in module.params["config"]]
-        for outcome in outcomes:
-            settle(opened, outcome, kind=kind, state=module.params["state"], marked=marked)
-        opened.write(outcomes, check=module.check_mode)
+        with contextlib.nullcontext() if module.check_mode or state == "gathered" else alone(system):
+            opened = host(system)  # type: ignore[call-arg]
+            if state == "gathered":
+                found = [{"spec": item.spec, "marker": item.marker} for item in opened.gather()]
+                module.exit_json(changed=False, resources=found)
+            outcomes = [Outcome(Resource.of(item)) for item in module.params["config"]]
+            for outcome in outcomes:
+                settle(opened, outcome, kind=kind, state=state, marked=marked)
+            opened.write(outcomes, check=module.check_mode)
     except SystemDown as down:
         module.fail_json(msg=str(down))
     events: list[dict[str, Any]] = [outcome.event(kind) for outcome in outcomes]
     module.exit_json(changed=any(outcome.changed for outcome in outcomes), resources=events)
+
+
+@contextlib.contextmanager
+def alone(system: dict[str, Any]) -> Iterator[None]:
+    """No other module changes this system meanwhile: one goes on when the run is killed that started it by SSH.
+
+    The kernel frees the lock when its module ends, however it does. Who has no place for a lock works without it.
+    """
+    path, until = lock_of(system), time.monotonic() + PATIENCE
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        while not locked(lock):
+            if time.monotonic() > until:
+                raise SystemDown(
+                    f"A module of an earlier run still works on this system, so nothing was changed; try again when it "
+                    f"has ended. It holds the file {path} on the system's host."
+                )
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(lock)
+
+
+def locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def lock_of(system: dict[str, Any]) -> str:
+    """One file for each host and what the connection says is changed there: its files and directories.
+
+    Nobody but root can hold one below /run. Others have a home, which hosts may share.
+    """
+    paths = sorted(value for value in system.values() if isinstance(value, str) and value.startswith("/"))
+    name = hashlib.sha256("\n".join([os.uname().nodename, *paths]).encode(errors="replace")).hexdigest()[:16]
+    return os.path.join("/run" if os.geteuid() == 0 else os.path.expanduser("~"), f".mergeyard-{name}.lock")
 
 
 def settle(host: Host, outcome: Outcome, *, kind: str, state: str, marked: bool) -> None:
