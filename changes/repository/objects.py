@@ -152,9 +152,12 @@ class Repository:
         return self._git.odb.read(oid)[1]
 
     def text(self, blob: str | None) -> str:
-        """A file's content for a page or a draft; empty if there is none, or none that is read."""
+        """A file's content for a page or a draft; empty if there is none, or none that is read.
+
+        What neither can hold, NUL and bytes that are not UTF-8, becomes a replacement character.
+        """
         try:
-            return self.read_blob(blob).decode("utf-8", "replace") if blob else ""
+            return self.read_blob(blob).decode("utf-8", "replace").replace("\0", "\ufffd") if blob else ""
         except NotContent:
             return ""
 

@@ -203,7 +203,11 @@ def _record_noted_pushes(repository: Repository) -> bool:
 
 def _record_noted(note: Path) -> bool:
     push = read_note(note)
-    if push is None or not (record_push(push) or push.is_old):
+    if push is None:
+        return False
+    repository = state()
+    is_whole = all(_has_moved(repository, ref, new) for ref, _, new in push.refs)  # git moves one ref after the other
+    if not (record_push(push) and is_whole or push.is_old):
         return False
     note.unlink(missing_ok=True)
     return True
@@ -217,9 +221,24 @@ def record_push(push: Push) -> list[ChangeRequest]:
     if user is None:
         log.error("a push was noted for %r, whom nobody knows", push.pusher)
         return found
-    for ref, old, new in push.refs:
-        head = repository.head(ref)
-        if head is not None and repository.contains(head, new):
-            request = received_push(user, ref.removeprefix(HEADS), None if old == ZERO else old, new)
+    moved = [(ref.removeprefix(HEADS), old, new) for ref, old, new in push.refs if _has_moved(repository, ref, new)]
+    # First, for all of them: a ref that cannot be recorded hides nobody's hand in the next one.
+    for branch, _, _ in moved:
+        for open_request in ChangeRequest.objects.filter(branch=branch, state=ChangeRequestState.OPEN):
+            remember_editors(open_request, [user])
+    problems: list[Exception] = []
+    for branch, old, new in moved:
+        try:
+            request = received_push(user, branch, None if old == ZERO else old, new)
+        except Exception as problem:
+            problems.append(problem)
+        else:
             found += [request] if request is not None else []
+    if problems:
+        raise problems[0]  # so that the note stays, and all of it is tried again
     return found
+
+
+def _has_moved(repository: Repository, ref: str, new: str) -> bool:
+    head = repository.head(ref)
+    return head is not None and repository.contains(head, new)

@@ -16,6 +16,8 @@ from changes.states import OPEN_STATES, ChangeRequestState
 
 DOMAIN = "@users.mergeyard.invalid"
 MAX_HEADS = 2_000  # of commits in one push, see repository.policy
+MAX_EMAIL = 254  # of a person's row: a longer one is nobody's
+EMAILS_AT_ONCE = 200  # in one question: there is a limit to what a database takes
 MERGEYARD = Person("Mergeyard", "portal@mergeyard.invalid")
 
 
@@ -78,16 +80,21 @@ def hands_on(commits: Iterable[CommitInfo]) -> list[User]:
     commits = list(commits)
     heads = [info.sha for info in commits[:MAX_HEADS]]
     earlier = ChangeRequest.objects.filter(head__in=heads).values("pk")
+    brought = Q(pk__in=Editor.objects.filter(change_request__in=earlier).values("user"))
+    found = set(User.objects.filter(brought | Q(change_requests__in=earlier)))
     signers = {signer for info in commits for signer in (info.author, info.committer)} - {MERGEYARD}
-    usernames = [s.email.removesuffix(DOMAIN) for s in signers if s.email.endswith(DOMAIN)]
-    wanted = Q(username__in=usernames)
-    for signer in signers:
-        if signer.email and not signer.email.endswith(DOMAIN):
-            wanted |= Q(email__iexact=signer.email)
-    wanted |= Q(change_requests__in=earlier) | Q(
-        pk__in=Editor.objects.filter(change_request__in=earlier).values("user")
-    )
-    return list(User.objects.filter(wanted).distinct())
+    emails = sorted({signer.email for signer in signers if 0 < len(signer.email) <= MAX_EMAIL})
+    for start in range(0, len(emails), EMAILS_AT_ONCE):
+        found.update(User.objects.filter(_has_one_of(emails[start : start + EMAILS_AT_ONCE])))
+    return list(found)
+
+
+def _has_one_of(emails: list[str]) -> Q:
+    wanted = Q(username__in=[email.removesuffix(DOMAIN) for email in emails if email.endswith(DOMAIN)])
+    for email in emails:
+        if not email.endswith(DOMAIN):
+            wanted |= Q(email__iexact=email)
+    return wanted
 
 
 def note(change_request: ChangeRequest, *, who: User | None, why: str) -> None:

@@ -7,10 +7,11 @@ import pytest
 from changes import workflow
 from changes.forges import builtin
 from changes.models import ChangeRequest
-from changes.repository import Person
+from changes.repository import CommitInfo, Person
 from changes.review import barred_from_approving, evaluate
 from changes.states import ChangeRequestState
 from changes.workflow import branches
+from changes.workflow.people import hands_on
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 BRANCH = "change/refunds"
@@ -153,6 +154,65 @@ def test_a_request_that_cannot_be_brought_up_to_its_branch_keeps_no_other_one_fr
     monkeypatch.setattr(branches, "moved_to", break_off)
     assert workflow.catch_up()
     assert [office.again(request).head == head for request, head in zip(requests, heads, strict=True)] == [False, True]
+
+
+def noted(office, pusher, *refs):
+    """The hook's note of a push of branches, each from where to where."""
+    with builtin.push_by(office.repository, pusher, refused={}) as (note, _environment):
+        moves = [[builtin.ref_of(branch), old or "0" * 40, new] for branch, old, new in refs]
+        note.write_text(json.dumps({"pusher": pusher, "refs": moves}))
+    return note
+
+
+@pytest.mark.threat("approval.second-identity")
+def test_a_ref_that_cannot_be_recorded_hides_nobodys_hand_in_the_others_of_its_push(office, push, monkeypatch, caplog):
+    """Olga pushes under nobody's name to rita's branch, beside a branch of her own that nothing can be made of."""
+    request = office.proposed()
+    broken, hidden = push({ORDERS: box(6)}), push({REFUNDS: box(99)}, by="nobody", branch=request.branch)
+
+    def received(user, branch, *more, received=branches.received_push):
+        if branch == BRANCH:
+            raise LookupError("nothing can be made of it")
+        return received(user, branch, *more)
+
+    monkeypatch.setattr(branches, "received_push", received)
+    note = noted(office, "olga", (BRANCH, *broken), (request.branch, *hidden))
+    workflow.catch_up()
+    assert office.again(request).head == hidden[1]
+    assert barred_from_approving(request) == {"rita", "olga"}
+    assert note.exists()
+    assert "nothing can be made of it" in caplog.text
+
+
+@pytest.mark.threat("approval.second-identity")
+def test_a_note_stays_until_git_has_moved_the_last_ref_of_its_push(office, push):
+    request = office.proposed()
+    first = push({ORDERS: box(6)})
+    repository, ref = office.repository, builtin.ref_of(request.branch)
+    old, new = push({REFUNDS: box(99)}, by="nobody", branch=request.branch)
+    repository._git.references[ref].set_target(old)
+    note = noted(office, "olga", (BRANCH, *first), (request.branch, old, new))
+    workflow.catch_up()
+    assert note.exists()
+    repository.swap_ref(ref, new, old)
+    workflow.catch_up()
+    assert barred_from_approving(request) == {"rita", "olga"}
+    assert not note.exists()
+
+
+@pytest.mark.threat("approval.second-identity")
+def test_a_branch_of_very_many_signers_is_recorded_with_those_who_are_people(office):
+    people = [Person("A", "OLGA@office.example"), Person("B", "x" * 60_000 + "@office.example")]
+    people += [Person("C", f"{number}@elsewhere.example") for number in range(1_005)]
+    commits = [CommitInfo("0" * 40, (), "", "", "", signer, signer, office.now) for signer in people]
+    assert hands_on(commits) == [office.olga]
+
+
+def test_what_no_draft_can_hold_is_a_replacement_character_in_a_revision(office, push):
+    request = office.proposed()
+    workflow.revise(request, office.rita)
+    workflow.received_push(office.rita, request.branch, *push({ORDERS: "a\0b"}, branch=request.branch))
+    assert request.edits.get(path=ORDERS).text == "a\ufffdb"
 
 
 def test_a_push_under_way_is_left_alone(office):
