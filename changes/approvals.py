@@ -1,9 +1,10 @@
 """Who must say yes to which plan item, and who has.
 
 Pure. The rules are those of the main branch, never of the change itself. A resource needs an owner of its system and,
-when the requester is not of the document's team, somebody of that team; a transfer needs both sides. Who had a hand in
-the change never counts, nor does who cannot sign in. A rule that leaves nobody is shown as one that cannot be met, and
-never as an approval.
+when the requester is not of the document's team, somebody of that team; a transfer needs both sides. The yes of who had
+a hand in the change never counts, nor a word of who cannot sign in. The no of anybody who is asked counts, except the
+requester's: a hand in the change does not take it away, since anybody can name its speaker as an author. A rule that
+leaves nobody is shown as one that cannot be met, and never as an approval.
 """
 
 from collections.abc import Iterable
@@ -36,7 +37,10 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """`count` of the `candidates` must say yes to one plan item, and none of them no."""
+    """`count` of the `candidates` must say yes to one plan item, and none of the `asked` no.
+
+    Asked are all members of the teams but the requester; candidates are those of them who had no hand in it.
+    """
 
     id: str
     digest: str
@@ -44,6 +48,7 @@ class Requirement:
     teams: tuple[str, ...]
     sentence: str
     count: int
+    asked: frozenset[str]
     candidates: frozenset[str]
     given: tuple[str, ...]
     declined: tuple[str, ...]
@@ -73,7 +78,8 @@ def requirements(plan: Plan, *, rules: Snapshot, people: People, facts: Iterable
     found = []
     for item in plan.items:
         for ask in _asks(item, rules, people.requester):
-            candidates = rules.members_of(ask.teams) & people.able - people.barred
+            asked = rules.members_of(ask.teams) & people.able - {people.requester}
+            candidates = asked - people.barred
             answers = said.get(item.digest, {})
             found.append(
                 Requirement(
@@ -83,9 +89,10 @@ def requirements(plan: Plan, *, rules: Snapshot, people: People, facts: Iterable
                     teams=ask.teams,
                     sentence=_sentence(ask),
                     count=ask.count,
+                    asked=asked,
                     candidates=candidates,
                     given=_who(answers, "yes", candidates),
-                    declined=_who(answers, "no", candidates),
+                    declined=_who(answers, "no", asked),
                 )
             )
     return tuple(found)
@@ -97,8 +104,18 @@ def asked_for(address: Address, *, rules: Snapshot, requester: str) -> tuple[str
 
 
 def may_approve(user: str, requirements: Iterable[Requirement]) -> frozenset[str]:
-    """The digests of the items that this person has a say in."""
+    """The digests of the items that this person's yes counts for."""
     return frozenset(requirement.digest for requirement in requirements if user in requirement.candidates)
+
+
+def may_decline(user: str, requirements: Iterable[Requirement]) -> frozenset[str]:
+    """The digests of the items that this person's no counts for."""
+    return frozenset(requirement.digest for requirement in requirements if user in requirement.asked)
+
+
+def declined_by(user: str, requirements: Iterable[Requirement]) -> frozenset[str]:
+    """The digests of the items that this person said no to, and may say yes to at least to take that back."""
+    return frozenset(requirement.digest for requirement in requirements if user in requirement.declined)
 
 
 def _latest(facts: Iterable[Fact]) -> dict[str, dict[str, str]]:
@@ -110,8 +127,8 @@ def _latest(facts: Iterable[Fact]) -> dict[str, dict[str, str]]:
     return said
 
 
-def _who(answers: dict[str, str], decision: str, candidates: frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted(user for user, said in answers.items() if said == decision and user in candidates))
+def _who(answers: dict[str, str], decision: str, whose: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(user for user, said in answers.items() if said == decision and user in whose))
 
 
 def _sentence(ask: _Ask) -> str:

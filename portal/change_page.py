@@ -46,6 +46,7 @@ class May:
     """What the reader may do now; an empty `why_not…` means that it is theirs to do."""
 
     decide: frozenset[str]  # digests of plan items
+    only_no: bool  # they had a hand in it: their yes only takes a no back
     why_not_decide: str
     merge: bool
     why_not_merge: tuple[str, ...]
@@ -153,14 +154,13 @@ def may(review: Review, user: User) -> May:
     request = review.change_request
     is_open = request.state == ChangeRequestState.OPEN
     has_say, edits = has_a_say(review, user), may_edit(request, user)
-    decide = frozenset(
-        one.digest for one in review.requirements if user.username in one.candidates and not review.unsettled
-    )
+    decide = frozenset(one.digest for one in review.requirements if user.username in one.asked and not review.unsettled)
     merge_why = list(review.blockers)
     if is_open and review.can_merge and not has_say:
         merge_why.append("Only its requester, its teams, its approvers and the platform team can merge it.")
     return May(
         decide=decide if is_open else frozenset(),
+        only_no=user.username in review.barred,
         why_not_decide="" if decide or not is_open else _why_not_decide(review, user),
         merge=is_open and review.can_merge and has_say,
         why_not_merge=tuple(merge_why) if is_open else (),

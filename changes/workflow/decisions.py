@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from changes.approvals import may_approve
+from changes.approvals import declined_by, may_approve, may_decline
 from changes.models import Approval, ChangeRequest, Comment, StateConflict, User
 from changes.review import Review, evaluate
 from changes.rights import rights_of
@@ -12,19 +12,27 @@ from changes.states import OPEN_STATES, ChangeRequestState, Decision, IntentStat
 from changes.workflow.people import Refused, has_a_say, may_edit
 
 MAX_COMMENT = 20_000
+HAND_IN_IT = "You cannot approve this change request: you asked for it or had a hand in it. Somebody else has to."
+TAKEN_BACK = "This only takes the no back: the yes of somebody who had a hand in it does not count."
 
 
 def approve(
     change_request: ChangeRequest, user: User, decision: str, digests: Iterable[str], comment: str = ""
 ) -> Approval:
-    """One person's yes or no to plan items, each named by its digest as their page showed it."""
+    """One person's yes or no to plan items, each named by its digest as their page showed it.
+
+    Who had a hand in it can say no, and take that back by a yes that counts for nothing else.
+    """
     if change_request.state != ChangeRequestState.OPEN:
         raise Refused(f"Change request {change_request.number} is {change_request.state}: there is nothing to approve.")
     if decision not in Decision.values:
         raise Refused("Say yes or no.")
     review = evaluate(change_request)
     wanted = frozenset(digests)
-    _may_answer(review, user, wanted)
+    _may_answer(review, user, decision, wanted)
+    words = _storable(comment)[:MAX_COMMENT]
+    if decision == Decision.YES and user.username in review.barred:
+        words = f"{words}\n\n{TAKEN_BACK}".strip()
     return Approval.objects.create(
         change_request=change_request,
         user=user,
@@ -32,23 +40,24 @@ def approve(
         items=sorted(wanted),
         base=review.main,
         head=review.head,
-        comment=_storable(comment)[:MAX_COMMENT],
+        comment=words,
     )
 
 
-def _may_answer(review: Review, user: User, wanted: frozenset[str]) -> None:
-    if user.username in review.barred:
-        raise Refused(
-            "You cannot approve this change request: you asked for it or had a hand in it. Somebody else has to."
-        )
+def _may_answer(review: Review, user: User, decision: str, wanted: frozenset[str]) -> None:
+    name, asked, is_barred = user.username, review.requirements, user.username in review.barred
+    mine = may_decline(name, asked) if decision == Decision.NO else may_approve(name, asked) | declined_by(name, asked)
+    if is_barred and not mine:
+        raise Refused(HAND_IN_IT)
     if review.unsettled:
         raise Refused(" ".join(review.unsettled))
     if not wanted:
         raise Refused("Choose at least one item of the plan.")
     if wanted - {item.digest for item in review.plan.items}:
         raise Refused("The change request has changed since you opened this page: look at the plan again.")
-    mine = may_approve(user.username, review.requirements)
     if foreign := wanted - mine:
+        if is_barred:
+            raise Refused(HAND_IN_IT)
         path = next(item.path for item in review.plan.items if item.digest in foreign)
         needed = sorted({r.sentence for r in review.requirements if r.digest in foreign})
         raise Refused(f"You cannot approve {path}. It needs: {' '.join(f'{sentence}.' for sentence in needed)}")

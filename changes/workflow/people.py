@@ -60,10 +60,10 @@ def must_edit(change_request: ChangeRequest, user: User) -> None:
 
 
 def has_a_say(review: Review, user: User) -> bool:
-    """Whoever may edit the request or approve a part of it, and the platform team."""
+    """Whoever may edit the request or is asked about a part of it, and the platform team."""
     return (
         may_edit(review.change_request, user)
-        or any(user.username in requirement.candidates for requirement in review.requirements)
+        or any(user.username in requirement.asked for requirement in review.requirements)
         or rights_of(user).is_platform
     )
 

@@ -81,7 +81,7 @@ def _plan(review: Review, rollout: Rollout | None, request: HttpRequest) -> dict
 
 
 def _checks(review: Review, rollout: Rollout | None, request: HttpRequest) -> dict[str, object]:
-    names = {name for one in review.requirements for name in one.candidates}
+    names = {name for one in review.requirements for name in one.asked}
     people = {person.username: person for person in User.objects.filter(username__in=names)}
     return {
         "groups": change_page.groups(review),

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from changes import workflow
 from changes.models import ChangeRequest, StateConflict, User
 from changes.repository import RepositoryError
+from changes.review import barred_from_approving
 from changes.workflow import Refused
 from executors import queues
 from portal.access import change_request, signed_in
@@ -54,6 +55,8 @@ def approve(request: HttpRequest, number: int) -> HttpResponseBase:
         if not digests:
             raise Refused("Choose at least one item to approve or to decline.")
         workflow.approve(found, user, decision, digests, request.POST.get("comment", "").strip())
+        if decision == "yes" and user.username in barred_from_approving(found):
+            return "Your no is taken back. Somebody else must approve it."
         count = f"{len(digests)} item{'' if len(digests) == 1 else 's'}"
         return f"You approved {count}." if decision == "yes" else f"You declined {count}. It cannot be merged as it is."
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from changes.approvals import Fact, People, may_approve, requirements
+from changes.approvals import Fact, People, declined_by, may_approve, may_decline, requirements
 from changes.plan import Plan
 from tests.changes.trees import EVERYBODY, QUEUE, SYSTEM, plan_of, queue, tree
 
@@ -121,6 +121,17 @@ def test_a_no_of_one_owner_blocks_the_yes_of_another():
     assert (found.given, found.declined, found.met) == (("ove",), ("olaf",), False)
     (stranger,) = asked(plan, facts=[yes("ove", plan), no("sam", plan)])
     assert stranger.met
+
+
+@pytest.mark.threat("approval.own", "approval.second-identity")
+def test_a_no_of_who_had_a_hand_in_it_counts_unless_they_asked_for_it():
+    plan = plan_of({REFUNDS: QUEUE})
+    (found,) = asked(plan, barred=("rita", "olaf"), facts=[yes("ove", plan), no("olaf", plan)])
+    assert (found.candidates, found.given, found.declined, found.met) == ({"ove"}, ("ove",), ("olaf",), False)
+    assert may_decline("olaf", [found]) == declined_by("olaf", [found]) == {plan.items[0].digest}
+    of_olaf = asked(plan, by="olaf", barred=("olaf",), facts=[yes("ove", plan), no("olaf", plan)])
+    assert [each.declined for each in of_olaf] == [(), ()]
+    assert may_decline("olaf", of_olaf) == frozenset()
 
 
 def test_the_highest_count_of_matching_policies_holds():

@@ -3,9 +3,11 @@
 import pytest
 
 from changes import workflow
+from changes.repository import Person
 from changes.review import evaluate
 from changes.states import ChangeRequestState
 from changes.workflow import Refused
+from changes.workflow.decisions import TAKEN_BACK
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 PROD = "resources/payments/shelf-prod/Box/orders.yml"
@@ -224,6 +226,51 @@ def test_who_took_a_file_out_of_a_request_cannot_approve_the_rest(office):
     workflow.propose(request, office.rita)
     with pytest.raises(Refused, match="had a hand in it"):
         workflow.approve(request, office.olga, "yes", digests(request))
+
+
+@pytest.mark.threat("approval.second-identity")
+def test_a_no_is_not_taken_away_by_a_commit_that_names_its_speaker(office):
+    request = office.proposed()
+    workflow.approve(request, office.otto, "no", digests(request))
+    office.approved(request)
+    repository, old = office.repository, request.head
+    new = repository.commit(
+        parents=[old],
+        base_tree_of=old,
+        changes={},
+        message="Tidy\n",
+        author=Person("Otto", "otto@office.example"),
+        committer=Person("Rita", "rita@office.example"),
+        when=office.now,
+    )
+    repository.swap_ref(f"refs/heads/{request.branch}", new, old)
+    workflow.received_push(office.rita, request.branch, old, new)
+    request = office.again(request)
+    with pytest.raises(Refused, match="otto said no as one of the owners"):
+        workflow.merge(request, office.rita)
+    workflow.approve(request, office.otto, "no", digests(request), "Still no.")
+    workflow.reject(request, office.otto, "No.")
+
+
+@pytest.mark.threat("approval.own", "approval.second-identity")
+def test_who_had_a_hand_in_it_takes_their_no_back_by_a_yes_that_counts_for_nothing_else(office):
+    joined_payments(office)
+    other = "resources/payments/shelf-test/Box/other.yml"
+    request = office.proposed({REFUNDS: box(5), other: box(1)})
+    (declined,) = (item.digest for item in evaluate(request).plan.items if item.path == REFUNDS)
+    workflow.approve(request, office.olga, "no", [declined])
+    workflow.revise(request, office.olga)
+    workflow.put_edit(request, office.olga, other, box(2))
+    workflow.propose(request, office.olga)
+    office.approved(request, by=office.otto)
+    assert evaluate(request).blockers == ("olga said no as one of the owners of shelf-test (shelves).",)
+    with pytest.raises(Refused, match="had a hand in it"):
+        workflow.approve(request, office.olga, "yes", digests(request))
+    said = workflow.approve(request, office.olga, "yes", [declined], "Mended.")
+    assert said.comment == "Mended.\n\n" + TAKEN_BACK
+    review = evaluate(request)
+    assert {requirement.given for requirement in review.requirements} == {("otto",)}
+    assert review.can_merge
 
 
 @pytest.mark.threat("approval.left-before-merge")

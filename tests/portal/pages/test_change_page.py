@@ -8,6 +8,7 @@ from django.test import Client
 from changes import workflow
 from changes.models import Approval, ChangeRequest, User
 from changes.review import evaluate
+from changes.workflow.people import remember_editors
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 
@@ -40,6 +41,21 @@ def test_the_requester_is_told_why_they_cannot_approve(office, reader):
 
 def test_a_stranger_is_told_whose_approval_is_asked_for(office, reader):
     assert "The approval of shelves is asked for; you are not one of them." in page(reader("sam"), office.proposed())
+
+
+def test_who_had_a_hand_in_it_can_decline_it_and_take_that_back(office, reader):
+    request = office.proposed()
+    remember_editors(request, [office.olga])
+    text = page(reader("olga"), request)
+    assert "You had a hand in it, so somebody else must approve it. You can decline it all the same" in text
+    assert "Approve the chosen" not in text
+    assert "Take back my no" not in text
+    form = {"head": request.head, "items": digests(request)}
+    reader("olga").post(f"/changes/{request.pk}/approve/", form | {"decision": "no"})
+    assert "Take back my no" in page(reader("olga"), request, "checks")
+    answer = reader("olga").post(f"/changes/{request.pk}/approve/", form | {"decision": "yes"}, follow=True)
+    assert "Your no is taken back. Somebody else must approve it." in answer.content.decode()
+    assert "0 of 1 given" in page(reader("rita"), request, "checks")
 
 
 def test_an_approval_from_the_page_makes_it_ready_to_merge(office, reader):
