@@ -148,9 +148,9 @@ async def _serve(user: User, service: str, variables: dict[str, str], *, receive
         repository.main()
     except RepositoryError as problem:
         raise _Refusal(404, str(problem)) from problem
-    is_push = service == "git-receive-pack"
-    refused = await _database(functools.partial(workflow.refused_refs, user)) if is_push else {}
-    with push_by(repository, user.username, refused=refused) as (note, environment):
+    is_push = service == "git-receive-pack" and variables["REQUEST_METHOD"] == "POST"
+    heads, refused = await _database(functools.partial(workflow.push_limits, user)) if is_push else ({}, {})
+    with push_by(repository, user.username, heads=heads, refused=refused) as (note, environment):
         process = await asyncio.create_subprocess_exec(
             "git",
             "http-backend",

@@ -87,18 +87,18 @@ def notes(repository: Repository) -> list[Path]:
 
 @contextmanager
 def push_by(
-    repository: Repository, pusher: str, *, refused: Mapping[str, str]
+    repository: Repository, pusher: str, *, heads: Mapping[str, str], refused: Mapping[str, str]
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """The environment of `git http-backend` for one person, and where the note of a push will be.
 
-    `refused` are refs that this person may not push, each with the sentence that says why. The note stays where it is:
-    whoever has recorded the push removes it.
+    `heads` are the refs that they may move, as they were when `refused` was found out: refs that this person may not
+    push, each with the sentence that says why. The note stays where it is: whoever has recorded the push removes it.
     """
     folder = repository.path / NOTES
     folder.mkdir(mode=0o700, exist_ok=True)
     note = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex}.json"
-    sentences = note.with_suffix(".refused")
-    sentences.write_text(json.dumps(dict(refused)), encoding="utf-8")
+    limits = note.with_suffix(".limits")
+    limits.write_text(json.dumps({"heads": dict(heads), "refused": dict(refused)}), encoding="utf-8")
     variables = environment(SERVED) | {
         "GIT_PROJECT_ROOT": str(repository.path),
         "GIT_HTTP_EXPORT_ALL": "1",
@@ -106,9 +106,9 @@ def push_by(
         "MERGEYARD_POLICY": str(Path(policy_script.__file__).resolve()),
         "MERGEYARD_PUSH_NOTE": str(note),
         "MERGEYARD_PUSHER": pusher,
-        "MERGEYARD_REFUSED": str(sentences),
+        "MERGEYARD_PUSH_LIMITS": str(limits),
     }
     try:
         yield note, variables
     finally:
-        sentences.unlink(missing_ok=True)
+        limits.unlink(missing_ok=True)

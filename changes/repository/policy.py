@@ -27,6 +27,7 @@ ZERO = "0" * 40
 
 MAIN = "refs/heads/main"
 BRANCH = re.compile(r"refs/heads/change/[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+NUMBERED = re.compile(r"refs/heads/change/[0-9]+(-[0-9]+)?", re.ASCII)  # made for requests of the portal's pages
 _SLUG = r"[a-z0-9][a-z0-9.-]{0,62}"
 _PATH = re.compile(
     rf"mergeyard\.yml|README\.md|LICENSE|CODEOWNERS|\.gitignore|(teams|systems|policies|releases)/{_SLUG}\.yml"
@@ -85,7 +86,21 @@ def problems_of_ref(ref: str, old: str, new: str) -> list[str]:
         return [
             f"{ref.removeprefix('refs/heads/')}: branches are kept as a record. Withdraw the change request instead."
         ]
+    if old == ZERO and NUMBERED.fullmatch(ref):
+        return [
+            f"{ref.removeprefix('refs/heads/')}: such a name is kept for the change request of that number. Give your "
+            "branch one with letters: git push origin HEAD:refs/heads/change/my-change"
+        ]
     return []
+
+
+def problems_of_moment(ref: str, old: str, heads: dict[str, str]) -> list[str]:
+    """Who may push where was asked when the push began: what was made or moved since then was not looked at."""
+    if old == heads.get(ref, ZERO):
+        return []
+    return [
+        f"{ref.removeprefix('refs/heads/')}: the branch is being moved by somebody else: fetch it, then push again."
+    ]
 
 
 def printable(path: bytes) -> str:
@@ -246,12 +261,13 @@ def main() -> int:
     """git's pre-receive hook: lines of `old new ref` on standard input, sentences on standard error."""
     refs: list[tuple[str, str, str]] = []
     problems: list[str] = []
-    with open(os.environ["MERGEYARD_REFUSED"], encoding="utf-8") as stream:
-        refused: dict[str, str] = json.load(stream)
+    with open(os.environ["MERGEYARD_PUSH_LIMITS"], encoding="utf-8") as stream:
+        limits = json.load(stream)
+    heads, refused = limits["heads"], limits["refused"]
     for line in sys.stdin.read().splitlines():
         old, new, ref = line.split(" ", 2)
         found = [refused[ref]] if ref in refused else problems_of_ref(ref, old, new)
-        problems += found or problems_of_push(new)
+        problems += found or problems_of_moment(ref, old, heads) or problems_of_push(new)
         refs.append((ref, old, new))
     if problems:
         shown = problems[:MAX_PROBLEMS]

@@ -4,7 +4,15 @@ Split by verb: drafts (compose and propose), branches (pushes and updates), deci
 merging, reverting.
 """
 
-from changes.workflow.branches import catch_up, finish_intents, received_push, record_push, refused_refs, update_branch
+from changes.workflow.branches import (
+    catch_up,
+    finish_intents,
+    push_limits,
+    received_push,
+    record_push,
+    refused_refs,
+    update_branch,
+)
 from changes.workflow.decisions import approve, comment, reject, withdraw
 from changes.workflow.drafts import (
     describe,
@@ -33,6 +41,7 @@ __all__ = [
     "propose",
     "put_edit",
     "rebase_edit",
+    "push_limits",
     "received_push",
     "record_push",
     "refused_refs",

@@ -15,6 +15,7 @@ from changes.forges.builtin import Push, notes, read_note, ref_of
 from changes.models import ChangeRequest, Edit, PlanRow, User
 from changes.repository import HEADS, CommitInfo, Conflict, RefMoved, Repository, state
 from changes.repository.objects import ZERO
+from changes.repository.policy import NUMBERED
 from changes.review import evaluate
 from changes.rights import rights_of
 from changes.states import ChangeRequestState
@@ -32,6 +33,26 @@ from changes.workflow.people import (
 )
 
 log = logging.getLogger(__name__)
+
+
+def push_limits(user: User) -> tuple[dict[str, str], dict[str, str]]:
+    """What a push that this person begins now is held against: branches and their heads, and refs that are refused.
+
+    A branch whose change request is still being opened is in neither, so nobody can push to it until it is.
+    """
+    repository = state()
+    heads = {ref_of(branch): head for branch, head in repository.branches().items()}  # first: what moves now is refused
+    opening = {ref for note in notes(repository) for ref in _refs_of_others(note, user)}
+    opened = {ref_of(branch) for branch in ChangeRequest.objects.exclude(branch="").values_list("branch", flat=True)}
+    opening |= {ref for ref in heads if NUMBERED.fullmatch(ref) and ref not in opened}
+    return {ref: head for ref, head in heads.items() if ref not in opening}, refused_refs(user)
+
+
+def _refs_of_others(note: Path, user: User) -> list[str]:
+    with suppress(ValueError, KeyError):  # the controller says in its log that it cannot be read
+        push = read_note(note)
+        return [ref for ref, _, _ in push.refs] if push is not None and push.pusher != user.username else []
+    return []
 
 
 def refused_refs(user: User) -> dict[str, str]:

@@ -312,7 +312,12 @@ def test_a_branch_that_may_not_be_pushed_says_which_may():
     assert tag.endswith(command)
     [deletion] = policy.problems_of_ref("refs/heads/change/a", SHA, ZERO)
     assert deletion == "change/a: branches are kept as a record. Withdraw the change request instead."
-    assert policy.problems_of_ref("refs/heads/change/a", ZERO, SHA) == []
+    for number in ("7", "7-2"):
+        [numbered] = policy.problems_of_ref(f"refs/heads/change/{number}", ZERO, SHA)
+        assert numbered.startswith(f"change/{number}: such a name is kept for the change request of that number.")
+        assert policy.problems_of_ref(f"refs/heads/change/{number}", SHA, SHA) == []
+    for name in ("a", "7-more", "JIRA-7"):
+        assert policy.problems_of_ref(f"refs/heads/change/{name}", ZERO, SHA) == []
 
 
 @pytest.mark.threat("git.large-blob")

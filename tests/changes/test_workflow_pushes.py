@@ -1,6 +1,7 @@
 """What a push becomes, however late and however often it is recorded."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -10,7 +11,7 @@ from changes.models import ChangeRequest
 from changes.repository import CommitInfo, Person
 from changes.review import barred_from_approving, evaluate
 from changes.states import ChangeRequestState
-from changes.workflow import branches
+from changes.workflow import branches, drafts
 from changes.workflow.people import hands_on
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
@@ -112,7 +113,7 @@ def test_a_push_after_the_approval_is_not_merged_with_it(office, push):
 def test_a_push_that_nobody_could_record_is_recorded_later(office, push):
     _ = office.paul, office.rita
     old, new = push({REFUNDS: box(5)}, by="paul")
-    with builtin.push_by(office.repository, "rita", refused={}) as (note, _environment):
+    with builtin.push_by(office.repository, "rita", heads={}, refused={}) as (note, _environment):
         note.write_text(json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), old or "0" * 40, new]]}))
     assert workflow.catch_up()
     assert not workflow.catch_up()
@@ -132,7 +133,7 @@ def test_a_push_that_cannot_be_recorded_keeps_no_other_one_from_it(office, push,
     old, new = push({REFUNDS: box(5)})
     written = [broken, json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), old or "0" * 40, new]]})]
     for text in written:
-        with builtin.push_by(office.repository, "rita", refused={}) as (note, _environment):
+        with builtin.push_by(office.repository, "rita", heads={}, refused={}) as (note, _environment):
             note.write_text(text)
     workflow.catch_up()
     assert ChangeRequest.objects.get(branch=BRANCH).head == new
@@ -158,7 +159,7 @@ def test_a_request_that_cannot_be_brought_up_to_its_branch_keeps_no_other_one_fr
 
 def noted(office, pusher, *refs):
     """The hook's note of a push of branches, each from where to where."""
-    with builtin.push_by(office.repository, pusher, refused={}) as (note, _environment):
+    with builtin.push_by(office.repository, pusher, heads={}, refused={}) as (note, _environment):
         moves = [[builtin.ref_of(branch), old or "0" * 40, new] for branch, old, new in refs]
         note.write_text(json.dumps({"pusher": pusher, "refs": moves}))
     return note
@@ -216,7 +217,7 @@ def test_what_no_draft_can_hold_is_a_replacement_character_in_a_revision(office,
 
 
 def test_a_push_under_way_is_left_alone(office):
-    with builtin.push_by(office.repository, "rita", refused={}) as (note, _environment):
+    with builtin.push_by(office.repository, "rita", heads={}, refused={}) as (note, _environment):
         note.write_text(json.dumps({"pusher": "rita", "refs": [[builtin.ref_of(BRANCH), "0" * 40, "1" * 40]]}))
     assert not workflow.catch_up()
     assert note.exists()
@@ -260,3 +261,47 @@ def test_only_branches_of_others_are_refused(office, push):
     assert workflow.refused_refs(office.rita) == {}
     assert workflow.refused_refs(office.paul) == {}
     assert list(workflow.refused_refs(office.sam)) == [builtin.ref_of(BRANCH)]
+
+
+def held_against(limits, office, user, branch, old, new):
+    """What the hook says to a push of a person who began it with these limits."""
+    heads, refused = limits
+    with builtin.push_by(office.repository, user, heads=heads, refused=refused) as (_note, environment):
+        done = subprocess.run(
+            [environment["MERGEYARD_PYTHON"], "-I", environment["MERGEYARD_POLICY"]],
+            input=f"{old} {new} {builtin.ref_of(branch)}\n",
+            env=environment | {"GIT_DIR": str(office.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.threat("approval.second-identity")
+def test_a_push_that_began_before_a_request_was_opened_does_not_get_into_it(office, monkeypatch):
+    """Sam begins his push before rita proposes, or while she does, and sends the rest when he knows her commit."""
+    begun = [workflow.push_limits(office.sam)]
+
+    def opened(*arguments, opened=drafts._opened, **more):
+        begun.append(workflow.push_limits(office.sam))
+        opened(*arguments, **more)
+
+    monkeypatch.setattr(drafts, "_opened", opened)
+    request = office.proposed()
+    for limits in begun:
+        code, said = held_against(limits, office, "sam", request.branch, request.head, request.head)
+        assert code == 1
+        assert f"{request.branch}: the branch is being moved by somebody else: fetch it, then push again." in said
+    now = workflow.push_limits(office.paul)
+    assert held_against(now, office, "paul", request.branch, request.head, request.head) == (0, "")
+
+
+@pytest.mark.threat("approval.second-identity")
+def test_nobody_else_pushes_to_a_branch_whose_push_is_not_recorded_yet(office, push):
+    old, new = push({REFUNDS: box(5)})
+    ref = builtin.ref_of(BRANCH)
+    noted(office, "rita", (BRANCH, old, new)).with_name("0.json").write_text("no JSON")
+    assert [ref in workflow.push_limits(user)[0] for user in (office.rita, office.paul)] == [True, False]
+    workflow.catch_up()
+    assert workflow.push_limits(office.paul)[0][ref] == new
