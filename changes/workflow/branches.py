@@ -133,6 +133,10 @@ def _carry_into_revision(repository: Repository, request: ChangeRequest, head: s
         edit = edits.get(path)
         if edit is not None and (None if edit.deletes else edit.text.encode()) != before:
             continue
+        began = repository.blob_at(base, path)
+        if new == began:  # main's own change, which the push merged in: it stays main's
+            request.edits.filter(path=path).delete()
+            continue
         text = repository.text(new)
         Edit.objects.update_or_create(
             change_request=request,
@@ -140,7 +144,7 @@ def _carry_into_revision(repository: Repository, request: ChangeRequest, head: s
             defaults={
                 "text": text,
                 "deletes": new is None,
-                "base_blob": repository.blob_at(base, path) or "",
+                "base_blob": began or "",
                 "updated_at": timezone.now(),
             },
         )

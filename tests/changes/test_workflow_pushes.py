@@ -12,7 +12,7 @@ from changes.repository import CommitInfo, Person
 from changes.review import barred_from_approving, evaluate
 from changes.states import ChangeRequestState
 from changes.workflow import branches, drafts
-from changes.workflow.people import hands_on
+from changes.workflow.people import MERGEYARD, hands_on
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 BRANCH = "change/refunds"
@@ -254,6 +254,25 @@ def test_a_revision_in_compose_takes_a_push_in(office, push):
     repository = office.repository
     assert repository.read(request.head, ORDERS).decode() == box(7)
     assert repository.read(request.head, REFUNDS).decode() == box(6)
+
+
+def test_a_revision_in_compose_makes_no_edits_of_what_a_push_merged_in_from_main(office):
+    request = office.proposed({REFUNDS: box(5)})
+    workflow.revise(request, office.rita)
+    office.merged({ORDERS: box(7)})
+    repository, old = office.repository, request.head
+    new = repository.commit(
+        parents=[old, repository.main()],
+        base_tree_of=repository.main(),
+        changes={REFUNDS: box(6).encode()},
+        message="Merge main\n",
+        author=MERGEYARD,
+        committer=MERGEYARD,
+        when=office.now,
+    )
+    repository.swap_ref(builtin.ref_of(request.branch), new, old)
+    workflow.received_push(office.rita, request.branch, old, new)
+    assert [(edit.path, edit.text) for edit in request.edits.all()] == [(REFUNDS, box(6))]
 
 
 def test_only_branches_of_others_are_refused(office, push):
