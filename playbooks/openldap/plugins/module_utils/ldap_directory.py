@@ -21,7 +21,9 @@ from ldap3.core.exceptions import (
     LDAPInvalidDnError,
     LDAPNoSuchObjectResult,
     LDAPOperationResult,
+    LDAPReferralResult,
 )
+from ldap3.core.results import RESULT_SUCCESS
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
@@ -29,6 +31,8 @@ SECONDS = 8
 ANSWER_SECONDS = 60  # of a search, once the directory has let us in
 TOGETHER = 200  # values in one filter, and so fewer entries than the 500 that a directory gives by default
 PAGE = 400
+PAGED = "1.2.840.113556.1.4.319"  # the control that goes with each page of a search
+REFERRED = "it refers to another one, as it is a copy or does not hold this; name that one in the system's connection"
 
 Dn = tuple[tuple[str, str], ...]
 
@@ -46,6 +50,14 @@ def normal(dn: str) -> Dn:
 class Entry:
     dn: str
     attributes: dict[str, list[str]]  # names in small letters
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> Entry:
+        attributes = {
+            name.lower(): [value.decode(errors="backslashreplace") for value in raw]
+            for name, raw in answer["raw_attributes"].items()
+        }
+        return cls(answer["dn"], attributes)
 
     def values(self, name: str) -> list[str]:
         return self.attributes.get(name.lower(), [])
@@ -85,7 +97,7 @@ class Directory:
             self.ldap.open()
             if how == "starttls":
                 self.ldap.start_tls()
-            self.ldap.bind()
+            self.done(self.ldap.bind)
             self.ldap.socket.settimeout(ANSWER_SECONDS)
         except LDAPInvalidCredentialsResult as error:
             raise SystemDown(
@@ -113,19 +125,14 @@ class Directory:
         self.ldap.unbind()
 
     def entries(self, base: str, *, scope: str, condition: str, attributes: list[str]) -> Iterator[Entry]:
+        cookie: Any = None
         try:
-            for answer in self.ldap.extend.standard.paged_search(
-                base, condition, scope, attributes=attributes, paged_size=PAGE, generator=True
-            ):
-                if answer["type"] == "searchResEntry":
-                    found = answer["raw_attributes"].items()
-                    yield Entry(
-                        answer["dn"],
-                        {
-                            name.lower(): [value.decode(errors="backslashreplace") for value in raw]
-                            for name, raw in found
-                        },
-                    )
+            while cookie != b"":
+                pages = {"attributes": attributes, "paged_size": PAGE, "paged_cookie": cookie}
+                self.done(self.ldap.search, base, condition, scope, **pages)
+                controls = self.ldap.result.get("controls", {})
+                cookie = controls[PAGED]["value"]["cookie"] if PAGED in controls else b""
+                yield from [Entry.of(answer) for answer in self.ldap.response if answer["type"] == "searchResEntry"]
         except LDAPNoSuchObjectResult as error:
             raise SystemDown(f"The directory at {self.at} has no {base}; correct the system's connection.") from error
         except (LDAPException, OSError) as error:
@@ -149,10 +156,17 @@ class Directory:
     def delete(self, dn: str) -> str:
         return self.tried(self.ldap.delete, dn)
 
+    def done(self, action: Any, *arguments: object, **more: object) -> None:
+        """Raises also for the answers that ldap3 lets pass: a referral, and a limit that cuts a search off."""
+        action(*arguments, **more)
+        result = self.ldap.result
+        if result["result"] != RESULT_SUCCESS:
+            raise LDAPOperationResult(result["result"], result["description"], message=result["message"])
+
     def tried(self, action: Any, *arguments: object) -> str:
         """Empty if it was done, else the sentence why not. It is done whole or not at all."""
         try:
-            action(*arguments)
+            self.done(action, *arguments)
         except LDAPOperationResult as error:
             return f"The directory refused it: {words(error)}."
         except (LDAPException, OSError) as error:
@@ -162,6 +176,8 @@ class Directory:
 
 def words(error: BaseException) -> str:
     """What was said, on one line and without an end."""
+    if isinstance(error, LDAPReferralResult):
+        return REFERRED
     if isinstance(error, LDAPOperationResult):
         parts = [str(error.description or ""), str(error.message or "")]
         text = ", ".join(part for part in parts if part) or type(error).__name__
