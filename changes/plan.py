@@ -18,7 +18,10 @@ from changes.snapshot import IdentityKey, Snapshot, identity_key, value_key
 __all__ = ["FieldChange", "Operation", "Plan", "PlanItem", "make_plan", "whole"]
 
 
-ADOPTS = "It takes over what others may have made on the system under this name."
+ADOPTS = (
+    "It takes over what others may have made on the system under this name, and brings it to what is written here, "
+    "with the default for all that is not."
+)
 
 
 class Operation(StrEnum):

@@ -307,4 +307,5 @@ def test_taking_over_what_others_made_is_a_risk_that_stands_in_the_plan():
     text = "kind: Queue\nadopt: true\nspec:\n  size: 5\n"
     item = one({ORDERS: text})
     assert "takes over what others may have made" in " ".join(item.risks)
+    assert "with the default for all that is not" in " ".join(item.risks)
     assert ("adopt", None, True) in changes(item)

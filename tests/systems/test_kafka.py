@@ -1,6 +1,7 @@
 """What only Kafka has: partitions that never shrink, rights that really deny, quotas, users who sign in."""
 
 import subprocess
+from types import SimpleNamespace
 
 import ansible.module_utils
 import pytest
@@ -13,6 +14,7 @@ from tests.systems.test_documents import CATALOG, document, path, planned, syste
 ansible.module_utils.__path__ += [str(PLAYBOOKS / folder / "plugins" / "module_utils") for folder in (".", "kafka")]
 
 from ansible.module_utils.kafka_broker import said  # noqa: E402
+from ansible.module_utils.kafka_topic_spec import copies_of  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import Unsure  # noqa: E402
 
 pytestmark = [pytest.mark.systems]
@@ -151,12 +153,61 @@ def test_a_setting_that_no_field_stands_for_is_found_named_and_taken_back(stage,
 
     topic = TOPIC.resource()
     stage.play(replaced=[topic])
-    entry = ConfigEntry("unclean.leader.election.enable", "true", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic["spec"]["name"], incremental_configs=[entry])
+    rate = {f"{role}.replication.throttled.replicas": "0:1" for role in ("leader", "follower")}  # of a move elsewhere
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in {"unclean.leader.election.enable": "true", **rate}.items()
+    ]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic["spec"]["name"], incremental_configs=entries)
     outside.done(client.incremental_alter_configs([resource]))
     event = stage.play(replaced=[topic]).of(topic)
     assert event["reasons"] == ["unclean.leader.election.enable was set to true on Kafka"]
     assert stage.play(replaced=[topic]).changed == []
+    [described] = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic["spec"]["name"])]).values()
+    assert {name: described.result(10)[name].value for name in rate} == rate
+
+
+def test_a_topic_whose_partitions_are_moved_to_other_brokers_keeps_its_number_of_copies():
+    moving = {number: SimpleNamespace(replicas=[1, 2, 3, 4][:held]) for number, held in enumerate((4, 3, 3))}
+    assert copies_of(moving) == 3
+
+
+FOREVER = {"retention.ms": "-1"}
+COMPACTED = {"cleanup_policy": "compact"}
+THEIRS = [  # how others set a topic, what a document says of it, what it is to say instead (None: it is taken over)
+    (FOREVER | {"cleanup.policy": "compact"}, {}, "cleanup_policy: ", "write compact now"),
+    (FOREVER, {}, "retention_hours: ", "write 87600 now"),
+    ({"retention.ms": "360000001"}, {"retention_hours": 100}, "retention_hours: ", "write 101 now"),
+    ({"retention.bytes": "5000000"}, {}, "settings.retention.bytes: ", "write 5000000 now"),
+    ({}, {"settings": {"retention.bytes": "5000000"}}, "settings.retention.bytes: ", "leave it out now"),
+    (
+        {"cleanup.policy": "compact", "min.compaction.lag.ms": "18000000"},
+        COMPACTED | {"compaction": {"keep_hours": 4}},
+        "compaction.keep_hours: ",
+        "write 5 now",
+    ),
+    (FOREVER | {"cleanup.policy": "compact"}, COMPACTED, None, None),
+    (FOREVER, {"retention_hours": 87_600, "settings": {"retention.bytes": "-1"}}, None, None),
+]
+
+
+def test_a_topic_that_keeps_more_than_its_document_says_is_not_taken_over_by_it(stage, client):
+    from confluent_kafka.admin import NewTopic
+
+    topics = [{**TOPIC.resource(shape={"partitions": 1}, **fields), "adopt": True} for _, fields, _, _ in THEIRS]
+    names = [topic["spec"]["name"] for topic in topics]
+    new = [NewTopic(name, 1, 1, config=theirs) for name, (theirs, *_) in zip(names, THEIRS, strict=True)]
+    outside.done(client.create_topics(new))
+    before = [stage.read(topic) for topic in topics]
+    predicted, applied = stage.play(replaced=topics, check=True), stage.play(replaced=topics)
+    for topic, was, (_, _, field, instead) in zip(topics, before, THEIRS, strict=True):
+        event = applied.of(topic)
+        assert event == predicted.of(topic)
+        assert (event["status"], event["changed"]) == (("failed", False) if field else ("ok", True))
+        if field:
+            assert event["message"].startswith(f"{field}the topic keeps more than this would")
+            assert instead in event["message"]
+            assert stage.read(topic) == was
 
 
 @pytest.mark.parametrize(("kind", "server"), [(TOPIC, "embedded"), (ACL, ""), (QUOTA, "")], ids=repr)

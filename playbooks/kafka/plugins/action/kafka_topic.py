@@ -21,6 +21,7 @@ ansible.module_utils.__path__[:] = [
 
 from ansible.module_utils.kafka_broker import failure  # noqa: E402
 from ansible.module_utils.kafka_cluster import as_wanted, chunks, connect, wait_until_seen  # noqa: E402
+from ansible.module_utils.kafka_topic_spec import configs_of, copies_of, loss, spec_of  # noqa: E402
 from ansible.module_utils.mergeyard.action import ResourceAction  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     Found,
@@ -32,83 +33,18 @@ from ansible.module_utils.mergeyard.pairing import (  # noqa: E402
     SystemDown,
     shown,
 )
-from ansible.module_utils.mergeyard.values import known  # noqa: E402
 from kafka.protocol.admin import (  # noqa: E402
     CreatePartitionsRequest,
     DescribeAclsRequest,
     DescribeClientQuotasRequest,
 )
 
-HOUR = 3_600_000
 SECONDS = 10
-POLICIES = {"delete": "delete", "compact": "compact", "compact_and_delete": "compact,delete"}
-SETTINGS = ("compression.type", "message.timestamp.type", "min.insync.replicas", "retention.bytes", "segment.ms")
-COMPACTION = ("dirty_percent", "keep_hours")
 ALWAYS_LISTED_BY_KAFKA = "index.interval.bytes"  # no field of ours ever sets it
+# Set for as long as partitions are moved to other brokers, by who moves them, and so none of the topic's own.
+OF_A_MOVE = ("leader.replication.throttled.replicas", "follower.replication.throttled.replicas")
 GROWING = (CreatePartitionsRequest,)
 ALL_OF_KAFKA = (*GROWING, DescribeAclsRequest, DescribeClientQuotasRequest)  # who knows these keeps to validate_only
-
-
-def policy(value: str) -> str:
-    parts = ",".join(sorted(part.strip() for part in value.split(",")))
-    return next((name for name, written in POLICIES.items() if written == parts), value)
-
-
-def hours(milliseconds: str) -> int | float:
-    value = int(milliseconds)
-    return -1 if value < 0 else value // HOUR if value % HOUR == 0 else value / HOUR
-
-
-def kib(value: str) -> int | float:
-    return int(value) // 1024 if int(value) % 1024 == 0 else int(value) / 1024
-
-
-def percent(value: str) -> int | float:
-    share = round(float(value) * 100, 6)
-    return int(share) if share == int(share) else share
-
-
-def configs_of(spec: Spec) -> dict[str, str]:
-    """Kafka's settings for a spec; what is not in it is not overridden on the topic."""
-    settings = known("settings", spec.get("settings") or {}, SETTINGS)
-    compaction = known("compaction", spec.get("compaction") or {}, COMPACTION)
-    if spec["cleanup_policy"] not in POLICIES:
-        raise Refused(f"cleanup_policy: {shown(spec['cleanup_policy'])} is none of {', '.join(POLICIES)}.")
-    configs = {
-        "cleanup.policy": POLICIES[str(spec["cleanup_policy"])],
-        "retention.ms": str(int(str(spec["retention_hours"])) * HOUR),
-        **{name: str(value) for name, value in settings.items()},
-    }
-    if "max_message_kib" in spec:
-        configs["max.message.bytes"] = str(int(str(spec["max_message_kib"])) * 1024)
-    if "dirty_percent" in compaction:
-        configs["min.cleanable.dirty.ratio"] = str(compaction["dirty_percent"] / 100)
-    if "keep_hours" in compaction:
-        configs["min.compaction.lag.ms"] = str(compaction["keep_hours"] * HOUR)
-    return configs
-
-
-def spec_of(name: str, partitions: int, replication: int, configs: dict[str, str]) -> tuple[Spec, dict[str, str]]:
-    """The spec that a topic corresponds to, and the overrides that no field of it stands for."""
-    left = dict(configs)
-    spec: Spec = {
-        "name": name,
-        "partitions": partitions,
-        "replication": replication,
-        "cleanup_policy": policy(left.pop("cleanup.policy", "delete")),
-        "retention_hours": hours(left.pop("retention.ms", str(168 * HOUR))),
-    }
-    if "max.message.bytes" in left:
-        spec["max_message_kib"] = kib(left.pop("max.message.bytes"))
-    compaction: dict[str, int | float] = {}
-    if "min.cleanable.dirty.ratio" in left:
-        compaction["dirty_percent"] = percent(left.pop("min.cleanable.dirty.ratio"))
-    if "min.compaction.lag.ms" in left:
-        compaction["keep_hours"] = hours(left.pop("min.compaction.lag.ms"))
-    if compaction:
-        spec["compaction"] = compaction
-    spec["settings"] = {name: left.pop(name) for name in SETTINGS if name in left}
-    return spec, left
 
 
 def said(error: Exception) -> str:
@@ -231,22 +167,23 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
             except Exception as error:
                 raise SystemDown(f"The settings of topic {asked.name} cannot be read. {said(error)}") from error
             partitions = self.metadata.topics[asked.name].partitions
-            copies = len(partitions[0].replicas) if 0 in partitions else 1
             self.current[asked.name] = overrides
-            spec, left = spec_of(asked.name, len(partitions), copies, overrides)
+            spec, left = spec_of(asked.name, len(partitions), copies_of(partitions), overrides)
             remarks = tuple(f"{name} was set to {value} on Kafka" for name, value in sorted(left.items()))
             found[(asked.name,)] = Found(spec, remarks=remarks)
         return found
 
     def overrides(self, entries: dict[str, Any]) -> dict[str, str]:
-        """What is in force and was set for this topic; cleanup and retention always, as a spec always has them."""
+        """What is in force and was set for the topic; cleanup and retention always, as a spec always has them."""
         kept = ("cleanup.policy", "retention.ms")
         set_here = self.api.ConfigSource.DYNAMIC_TOPIC_CONFIG.value
         everything = ALWAYS_LISTED_BY_KAFKA not in entries
         return {
             name: str(entry.value)
             for name, entry in entries.items()
-            if entry.value is not None and (everything or entry.source == set_here or name in kept)
+            if entry.value is not None
+            and name not in OF_A_MOVE
+            and (everything or entry.source == set_here or name in kept)
         }
 
     def after(self, resource: Resource, found: Found | None) -> Spec:
@@ -279,10 +216,14 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
                     f"The topic has {before} partitions, and Kafka cannot take any away; write {before} or more."
                 )
             if found.spec["replication"] != after["replication"]:
+                moving = " While it is moved to other brokers it has more; then try again later."
                 raise Refused(
                     f"replication: the topic keeps {found.spec['replication']} copies of each message, and Kafka "
                     "cannot change that in place; write that number, or make a new topic."
+                    + (moving if int(str(found.spec["replication"])) > copies else "")
                 )
+            if resource.adopt and not resource.managed and (why := loss(found.spec, after)):
+                raise Refused(why)
             if wanted > before and not self.may_grow:
                 raise Refused("Partitions cannot be added, as the broker does not know how; make a new topic.")
         return after
