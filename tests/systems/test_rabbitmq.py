@@ -64,6 +64,17 @@ def test_everything_of_an_application_comes_and_goes_in_one_play(stage):
     assert stage.read(vhost) is None
 
 
+def test_the_tags_of_a_virtual_host_stay_when_it_is_taken_over_or_changed(stage):
+    vhost = {**VHOST.resource(max_queues=5), "adopt": True}
+    place = ("vhosts", vhost["spec"]["name"])
+    stage.module._ask(stage.testbed, "PUT", *place, body={"description": "theirs", "tags": "qa,production"})
+    for one in (vhost, VHOST.changed(vhost, max_queues=6)):
+        assert stage.play(replaced=[one]).changed == [vhost["path"]]
+        row = stage.module._ask(stage.testbed, "GET", *place)[1]
+        assert (row["description"], row["tags"]) == (f"Managed by Mergeyard: {vhost['path']}", ["qa", "production"])
+    stage.play(deleted=[vhost])
+
+
 def test_the_user_that_works_here_is_never_taken_over(stage):
     user = USER.resource(name=stage.testbed.connection["user"]) | {"adopt": True}
     assert "This is the user that works here itself" in stage.play(replaced=[user]).of(user)["message"]
