@@ -90,17 +90,19 @@ def test_an_underscore_in_a_databases_name_gives_nothing_in_one_that_looks_alike
 
 
 def test_what_was_given_by_hand_is_found_named_and_taken_back(stage, sql):
-    user = USER.resource()
-    stage.play(replaced=[user])
+    user, beside = USER.resource(), USER.resource()
+    stage.play(replaced=[user, beside])
     wanted, name = stage.read(user), account(user)
     sql("CREATE ROLE IF NOT EXISTS conformance_role")
-    sql(f"GRANT conformance_role TO {name}")
+    sql(f"GRANT conformance_role TO {name}, {account(beside)}")
+    sql(f"REVOKE ADMIN OPTION FOR conformance_role FROM {BED.ADMIN}@'127.0.0.1'")  # as if a DBA had made it
     sql(f"GRANT SUPER ON *.* TO {name} WITH GRANT OPTION")
     sql(f"GRANT SELECT ON mysql.global_priv TO {name}")
     sql(f"GRANT SELECT ON `conformance\\_main`.* TO {name} WITH GRANT OPTION")
     sql(f"GRANT DROP ON `conformance_%`.* TO {name}")
     sql(f"ALTER USER {name} WITH MAX_QUERIES_PER_HOUR 5")
-    predicted = stage.play(replaced=[user], check=True).of(user)
+    both = stage.play(replaced=[user, beside], check=True)
+    predicted = both.of(user)
     assert predicted["reasons"][0].startswith("privileges changes from")
     assert predicted["reasons"][1:] == [
         "privileges on the whole server were given to it there",
@@ -110,9 +112,11 @@ def test_what_was_given_by_hand_is_found_named_and_taken_back(stage, sql):
         "its privileges on conformance_% hold for every database whose name fits",
         "further limits were set for it on the server",
     ]
-    assert stage.play(replaced=[user]).of(user) == predicted
-    assert stage.play(replaced=[user]).changed == []
+    assert both.of(beside)["reasons"] == ["the role conformance_role was given to it on the server"]
+    assert stage.play(replaced=[user, beside]).resources == both.resources
+    assert stage.play(replaced=[user, beside]).changed == []
     assert stage.read(user) == wanted
+    assert stage.read(beside)["privileges"] == wanted["privileges"]
     left = "\n".join(row[0] for row in sql(f"SHOW GRANTS FOR {name}"))
     assert [word for word in ("SUPER", "GRANT OPTION", "global_priv", "conformance_role", "HOUR") if word in left] == []
 

@@ -47,6 +47,7 @@ NAMES = r"(?![0-9.]+\Z)[a-z0-9%](?:[a-z0-9.:%-]{0,250}[a-z0-9%])?"
 HOST = re.compile(rf"%|{ADDRESS}(?:/{ADDRESS})?|{NAMES}")
 OF_THE_SERVER = ("root", "mysql", "mariadb.sys", "PUBLIC")
 REQUIRE = {"none": "NONE", "any": "SSL", "x509": "X509"}
+NOT_ITS_ADMIN = 1698  # "Access denied", as the server says it of a role that is another's
 BELOW = ("tables_priv", "columns_priv", "procs_priv")
 
 
@@ -171,10 +172,10 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
     def forbidden(self, outcome: Outcome) -> str:
         if outcome.after is None:
             return str(self.own.refused_users("DELETE"))
-        there = (
-            Account("", "", {}) if outcome.before is None else self.accounts[outcome.resource.identity(self.IDENTITY)]
-        )
-        changes = self.changes_of_grants(outcome, there)
+        there = nothing = Account("", "", {})
+        if outcome.before is not None:
+            there = self.accounts[outcome.resource.identity(self.IDENTITY)]
+        changes = self.changes_of_grants(outcome, nothing if there.below else there)
         refusals = (
             self.own.refused_in(database_of(pattern), [*names, "GRANT OPTION"], pattern=pattern)
             for _, names, pattern in changes
@@ -213,15 +214,26 @@ class ActionModule(MariaDbAction):  # type: ignore[misc]
         again = {WRONG_PASSWORD, *there.sign_in_remarks()} & {*outcome.reasons}
         sign_in = self.identified(outcome) if again or there.plugin != outcome.after["authentication"] else ""
         self.execute(f"ALTER USER {name} {sign_in}{self.options(outcome.after)}")
-        for role in there.roles:
-            self.execute(f"REVOKE {quoted(role)} FROM {name}")
-        if there.below:  # the one statement that reaches them all; what it takes too much is given again
-            self.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {name}")
+        if there.below or not self.take_back(there.roles, name):
             there = Account(there.name, there.host, {})
+            self.grant(outcome, there)  # so that what may not be given is refused while nothing is gone
+            # The one statement that reaches them all; what it takes too much is given again.
+            self.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {name}")
         elif there.stored.get("access"):
             self.execute(f"REVOKE ALL PRIVILEGES ON *.* FROM {name}")
             self.execute(f"REVOKE GRANT OPTION ON *.* FROM {name}")
         self.grant(outcome, there)
+
+    def take_back(self, roles: list[str], name: str) -> bool:
+        """False where a role is another administrator's, who alone may revoke it by its name."""
+        try:
+            for role in roles:
+                self.execute(f"REVOKE {quoted(role)} FROM {name}")
+        except pymysql.MySQLError as error:
+            if error.args[0] != NOT_ITS_ADMIN:
+                raise
+            return False
+        return True
 
     def grant(self, outcome: Outcome, there: Account) -> None:
         name = self.account(outcome)
