@@ -121,6 +121,21 @@ def test_a_member_spelled_otherwise_is_the_same_one(stage):
     assert stage.play(replaced=[group]).changed == []
 
 
+def test_a_user_with_two_addresses_is_known_by_the_one_in_the_document(stage, other):
+    more = ["a.smith@example.com", "anna.smith@example.com", "zz@example.com"]
+    change = f"dn: uid=anna,{BED.USERS}\nchangetype: modify\n{{}}: mail\n" + "".join(f"mail: {one}\n" for one in more)
+    ldif(stage, change.format("add"))
+    by_mail, addresses = other(user_attribute="mail"), [*more, "anna@example.com"]
+    groups = [GROUP.resource(members=[address]) for address in addresses]
+    twice = GROUP.resource(members=more[:2])
+    played = by_mail.play(replaced=[*groups, twice])
+    assert played.failed == [twice["path"]]
+    words = "members: a.smith@example.com and anna.smith@example.com are the same user; keep one of them."
+    assert played.of(twice)["message"] == words
+    assert by_mail.play(replaced=groups).changed == []
+    ldif(stage, change.format("delete"))
+
+
 def test_a_user_of_a_branch_is_found_and_a_name_of_two_users_is_refused(stage):
     user = "dn: uid={0},{1}\nobjectClass: inetOrgPerson\ncn: x\nsn: x\n"
     branch = f"ou=branch,{BED.USERS}"

@@ -58,6 +58,7 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
 
     def read(self, resources: list[Resource]) -> dict[Identity, Found]:
         self.find_users(resources)
+        specs = {str(resource.spec["name"]): resource.spec for resource in resources}
         names = [str(resource.spec["name"]) for resource in resources if NAME.fullmatch(str(resource.spec["name"]))]
         base = self.connection["groups_base"]
         for entry in self.directory_server.with_values(
@@ -66,7 +67,7 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
             sort, name = entry.first
             if sort == "cn" and name in names:
                 self.entries[name] = entry
-        return {(name,): self.found(name, entry) for name, entry in self.entries.items()}
+        return {(name,): self.found(name, entry, specs[name]) for name, entry in self.entries.items()}
 
     def find_users(self, resources: list[Resource]) -> None:
         attribute = self.connection["user_attribute"]
@@ -74,9 +75,10 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         for entry in self.directory_server.with_values(
             self.connection["users_base"], scope=ldap3.SUBTREE, name=attribute, values=members, attributes=[attribute]
         ):
-            for name in {value.lower() for value in entry.values(attribute)}:
+            names = {value.lower() for value in entry.values(attribute)}
+            for name in names:
                 self.users[name].append(entry.dn)
-                self.names[normal(entry.dn)] = name
+            self.names[normal(entry.dn)] = min(names)
 
     def gather(self) -> list[Found]:
         condition = f"(objectClass={SORT})"
@@ -85,12 +87,14 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
         entries = [(entry.first[1], entry) for entry in found if entry.first[0] == "cn"]
         return [self.found(name, entry) for name, entry in sorted(entries, key=lambda item: item[0])]
 
-    def found(self, name: str, entry: Entry) -> Found:
+    def found(self, name: str, entry: Entry, wanted: Spec | None = None) -> Found:
+        """`wanted`: what its document says, if it is asked for; users who have several names have those there."""
         spec: Spec = {"name": name}
+        called = {normal(dn): one for one in self.members(wanted or {}) for dn in self.users.get(one, [])}
         descriptions, marks = sorted(entry.values("description")), marks_of(entry)
         if descriptions:
             spec["description"] = descriptions[0]
-        spec["members"] = sorted({self.name_of(dn) for dn in entry.values("member")})
+        spec["members"] = sorted({called.get(normal(dn)) or self.name_of(dn) for dn in entry.values("member")})
         remarks = ("it has more than one description",) if len(descriptions) > 1 else ()
         return Found(spec, marks[0].removeprefix(MARKER) if marks else None, remarks)
 
@@ -137,11 +141,16 @@ class ActionModule(ResourceAction):  # type: ignore[misc]
                 "members: a group cannot be without members; delete its document to take it away, or keep one."
             )
         attribute, base = self.connection["user_attribute"], self.connection["users_base"]
+        there: dict[Any, str] = {}
         for name in members:
             if name not in self.users:
                 raise Refused(f"members: there is no user with {attribute} {shown(name)} below {base}.")
             if len(self.users[name]) > 1:
                 raise Refused(f"members: {shown(name)} is the {attribute} of {' and of '.join(self.users[name])}.")
+            one = normal(self.users[name][0])
+            if one in there:
+                raise Refused(f"members: {shown(there[one])} and {shown(name)} are the same user; keep one of them.")
+            there[one] = name
         return members
 
     def write(self, outcomes: list[Outcome]) -> Iterator[tuple[Outcome, str]]:
