@@ -3,6 +3,9 @@
 Owns drafts and revisions of open requests. A commit that is proposed differs from main by exactly the edits.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from django.db import models, transaction
 from django.utils import timezone
 
@@ -57,27 +60,40 @@ def put_edit(change_request: ChangeRequest, user: User, path: str, text: str, de
         raise Refused(f"Not saved: {plain[0]}")
     if "\0" in text:
         raise Refused(f"{path}: a text cannot hold the character NUL (U+0000): remove it.")
-    known = change_request.edits.filter(path=path).first()
-    if known is not None:
-        with transaction.atomic():
-            Edit.objects.filter(pk=known.pk).update(text=text, deletes=delete, updated_at=timezone.now())
-            _has_a_hand_in(change_request, user)
-        known.text, known.deletes = text, delete
-        return known
+    base = main_snapshot().files.get(path, "")
+    with transaction.atomic():
+        _lock_to_edit(change_request, user)
+        edit = change_request.edits.filter(path=path).first()
+        if edit is None:
+            if delete and not base:
+                raise Refused(f"{path[:200]} is not on the main branch, so there is nothing to delete.")
+            edit = Edit(
+                change_request=change_request, path=path, base_blob=base, position=_next_position(change_request)
+            )
+        edit.text, edit.deletes = text, delete
+        edit.save()
+        _has_a_hand_in(change_request, user)
+    return edit
+
+
+def _next_position(change_request: ChangeRequest) -> int:
     last = change_request.edits.aggregate(last=models.Max("position"), count=models.Count("id"))
     if last["count"] >= MAX_EDITS:
         raise Refused(f"A change request may edit at most {MAX_EDITS:,} files in compose: push a branch instead.")
-    base = main_snapshot().files.get(path, "")
-    if delete and not base:
-        raise Refused(f"{path[:200]} is not on the main branch, so there is nothing to delete.")
-    with transaction.atomic():
-        edit, _ = Edit.objects.update_or_create(
-            change_request=change_request,
-            path=path,
-            defaults={"text": text, "deletes": delete, "base_blob": base, "position": (last["last"] or 0) + 1},
+    return (last["last"] or 0) + 1
+
+
+def _lock_to_edit(change_request: ChangeRequest, user: User) -> None:
+    """Hold the row to the transaction's end. Refused if by now it is open and nobody revises it: the edits of an open
+    request are all of it, so one alone would take every other file out of it.
+    """
+    now = ChangeRequest.objects.select_for_update().get(pk=change_request.pk)
+    must_edit(now, user)
+    if now.state == ChangeRequestState.OPEN and not now.edits.exists():
+        raise Refused(
+            f"Change request {now.number} is proposed by now, or its revision was thrown away: press Edit on its page "
+            "before you go on."
         )
-        _has_a_hand_in(change_request, user)
-    return edit
 
 
 def _is_on_main(path: str, text: str) -> bool:
@@ -96,7 +112,8 @@ def rebase_edit(change_request: ChangeRequest, user: User, path: str) -> None:
     must_edit(change_request, user)
     base = main_snapshot().files.get(path, "")
     with transaction.atomic():
-        if not change_request.edits.filter(path=path).update(base_blob=base):
+        _lock_to_edit(change_request, user)
+        if not change_request.edits.filter(path=path).update(base_blob=base, updated_at=timezone.now()):
             raise Refused(f"{path} is not edited by this change request.")
         _has_a_hand_in(change_request, user)
 
@@ -105,6 +122,7 @@ def drop_edit(change_request: ChangeRequest, user: User, path: str) -> None:
     """The file shall be as main has it."""
     must_edit(change_request, user)
     with transaction.atomic():
+        _lock_to_edit(change_request, user)
         change_request.edits.filter(path=path).delete()
         _has_a_hand_in(change_request, user)
 
@@ -162,7 +180,7 @@ def propose(change_request: ChangeRequest, user: User) -> None:
     else:
         _revised(repository, change_request, user, main=main, changes=changes)
     crash_point("propose: row opened")
-    _forget(edits)
+    _forget(change_request, edits)
 
 
 def _revised(
@@ -257,7 +275,13 @@ def _new_branch(repository: Repository, change_request: ChangeRequest, head: str
     raise Refused(f"No free branch name is left for change request {change_request.number}.")
 
 
-def _forget(edits: list[Edit]) -> None:
-    """Edits that were committed; one that was saved again meanwhile stays."""
-    for edit in edits:
-        Edit.objects.filter(pk=edit.pk, updated_at=edit.updated_at).delete()
+def _forget(change_request: ChangeRequest, committed: list[Edit]) -> None:
+    """Edits that were committed. If any was saved again meanwhile all of them stay, as a revision of the whole."""
+    with transaction.atomic():
+        ChangeRequest.objects.select_for_update().get(pk=change_request.pk)
+        if _versions(change_request.edits.all()) == _versions(committed):
+            change_request.edits.all().delete()
+
+
+def _versions(edits: Iterable[Edit]) -> set[tuple[int, datetime]]:
+    return {(edit.pk, edit.updated_at) for edit in edits}

@@ -147,10 +147,10 @@ def _close(intent: MergeIntent) -> None:
         MergeIntent.objects.filter(pk=intent.pk).update(state=IntentState.DONE)
         if request is None or request.state == ChangeRequestState.MERGED:
             return
-        request.edits.all().delete()
         request.move(
             ChangeRequestState.MERGED, who=intent.by, why="Merged", merge_commit=intent.commit, head=intent.head
         )
+        request.edits.all().delete()  # after the request's own row, as who saves one locks them in that order
 
 
 def finish_merges() -> bool:

@@ -6,7 +6,7 @@ from changes import workflow
 from changes.models import PlanRow
 from changes.review import evaluate, evaluate_draft
 from changes.states import ChangeRequestState
-from changes.workflow import Refused
+from changes.workflow import Refused, drafts
 from tests.changes.conftest import FILES, ORDERS, REFUNDS, box
 
 
@@ -79,6 +79,43 @@ def test_a_revision_is_one_more_commit_that_differs_from_main_by_exactly_the_edi
     assert repository.info(request.head).parents == (first, main)
     assert not request.edits.exists()
     assert list(PlanRow.objects.filter(change_request=request).values_list("path", flat=True)) == [REFUNDS]
+
+
+def test_what_is_saved_while_it_is_proposed_is_a_revision_of_the_whole_request(office, monkeypatch):
+    request = office.proposed({REFUNDS: box(5), ORDERS: box(9)})
+    workflow.revise(request, office.rita)
+
+    def and_paul_types(*given, commit=drafts._commit, **named):
+        workflow.put_edit(office.again(request), office.paul, REFUNDS, box(55))
+        return commit(*given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(drafts, "_commit", and_paul_types)
+        workflow.propose(request, office.rita)
+    assert office.text(REFUNDS, at=request.head) == box(5)
+    workflow.propose(request, office.paul)
+    assert office.text(REFUNDS, at=request.head) == box(55)
+    assert {item.path for item in evaluate(request).plan.items} == {REFUNDS, ORDERS}
+    assert not request.edits.exists()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda draft, rita: workflow.put_edit(draft, rita, REFUNDS, box(6)),
+        lambda draft, rita: workflow.put_edit(draft, rita, ORDERS, box(6)),
+        lambda draft, rita: workflow.drop_edit(draft, rita, REFUNDS),
+        lambda draft, rita: workflow.rebase_edit(draft, rita, REFUNDS),
+    ],
+)
+def test_a_window_that_still_shows_the_draft_leaves_no_lone_edit_beside_what_was_proposed(office, verb):
+    draft = workflow.start_draft(office.rita, title="More")
+    workflow.put_edit(draft, office.rita, REFUNDS, box(5))
+    other_window = office.again(draft)
+    workflow.propose(draft, office.rita)
+    with pytest.raises(Refused, match="is proposed by now, .*: press Edit on its page"):
+        verb(other_window, office.rita)
+    assert not draft.edits.exists()
 
 
 def test_a_conflict_is_solved_by_revising(office):

@@ -205,6 +205,7 @@ def test_a_lock_that_a_killed_git_left_is_removed_when_nobody_can_hold_it(office
     with merge_lock(office.repository):
         assert not workflow.finish_intents()
     assert workflow.finish_intents()
+    workflow.revise(request, office.rita)
     workflow.put_edit(request, office.rita, REFUNDS, box(6))
     workflow.propose(request, office.rita)
     office.approved(request)
