@@ -86,7 +86,10 @@ def received_push(user: User, branch: str, old: str | None, new: str) -> ChangeR
                 return _opened_by_push(user, branch, head=head)
             continue
         remember_editors(request, hands)
-        if request.head == head or _updated_by_push(repository, request, user, head=head):
+        if request.head == head:
+            _record_first_plan(request)  # who opened it may have died before
+            return request
+        if _updated_by_push(repository, request, user, head=head):
             return request
         settle_merges(repository)  # it is being merged: what was pushed now becomes a request of its own
 
@@ -108,10 +111,18 @@ def _opened_by_push(user: User, branch: str, *, head: str) -> ChangeRequest:
         remember_editors(request, [user, *hands_on(commits)])
         request.move(ChangeRequestState.OPEN, who=user, why=f"Pushed {branch}")
     crash_point("push: request opened")
+    _record_first_plan(request)
+    return request
+
+
+def _record_first_plan(request: ChangeRequest) -> None:
+    if request.plan_rows.exists():
+        return
     rows = plan_rows(request)
     with transaction.atomic():
-        record_plan(request, rows)
-    return request
+        now = ChangeRequest.objects.select_for_update().get(pk=request.pk)
+        if now.head == request.head and not now.plan_rows.exists():
+            record_plan(request, rows)
 
 
 def _described_by(commits: list[CommitInfo]) -> tuple[str, str]:

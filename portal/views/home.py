@@ -3,11 +3,11 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from changes.models import ChangeRequest, User
+from changes.models import Approval, ChangeRequest, Editor, User
 from changes.repository import RepositoryError
 from changes.review import Review, evaluate
 from changes.rights import Rights, can_sign_in, main_snapshot
@@ -51,7 +51,7 @@ class Running:
 
 def home(request: HttpRequest) -> HttpResponse:
     user, mine = signed_in(request), rights(request)
-    reviews = looked_at(user, mine)
+    reviews, more = looked_at(user, mine)
     unwell = Resource.objects.filter(of_mine(mine.teams, mine.owned_systems), sync__in=UNWELL)
     requests = ChangeRequest.objects.filter(requester=user).exclude(state=ChangeRequestState.DRAFT)
     drafts = ChangeRequest.objects.filter(requester=user, state=ChangeRequestState.DRAFT)
@@ -59,6 +59,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "section": "home",
         "broken": [check for check in health.people() if check.state is State.BAD] if mine.is_platform else [],
         "waiting": [one for review in reviews.values() if (one := _waiting(review, user))],
+        "looked_at": LOOKED_AT if more else 0,
         "running": running(),
         "unwell": list(unwell.order_by("-changed_at")[: SHOWN + 1]),
         "stopped": stopped(mine),
@@ -70,15 +71,22 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, template, context)
 
 
-def looked_at(user: User, mine: Rights) -> dict[int, Review]:
-    """The open requests that may wait for the reader, by number: their own, and what touches their teams or systems."""
+def looked_at(user: User, mine: Rights) -> tuple[dict[int, Review], bool]:
+    """The open requests that may wait for the reader, by number: their own, and what touches their teams or systems.
+
+    And whether there are more. What the reader has answered, or had a hand in, is the last to be looked at.
+    """
     touched = Q(plan_rows__system__in=mine.owned_systems) | Q(plan_rows__team__in=mine.teams) | Q(requester=user)
     if mine.is_platform:
         touched |= Q(plan_rows__system="")
     found = ChangeRequest.objects.filter(touched, state=ChangeRequestState.OPEN).distinct()
     found = found.select_related("requester").prefetch_related("approvals__user", "editors__user")
-    requests, able = found.order_by("pk")[:LOOKED_AT], can_sign_in()
-    return {one.pk: review for one in requests if (review := _look(one, able))}
+    answered = Approval.objects.filter(change_request=OuterRef("pk"), user=user, head=OuterRef("head"))
+    hand_in = Editor.objects.filter(change_request=OuterRef("pk"), user=user)
+    found = found.annotate(last=Exists(answered) | Exists(hand_in)).order_by("last", "pk")
+    requests, able = list(found[: LOOKED_AT + 1]), can_sign_in()
+    first = sorted(requests[:LOOKED_AT], key=lambda one: one.pk)
+    return {one.pk: review for one in first if (review := _look(one, able))}, len(requests) > LOOKED_AT
 
 
 def _look(change: ChangeRequest, able: frozenset[str]) -> Review | None:

@@ -223,6 +223,21 @@ def test_a_push_under_way_is_left_alone(office):
     assert note.exists()
 
 
+def test_a_request_whose_opening_was_interrupted_is_found_by_those_it_waits_for(office, push, monkeypatch):
+    old, new = push({REFUNDS: box(5)})
+    with monkeypatch.context() as patched:
+        patched.setattr(branches, "plan_rows", died)
+        with pytest.raises(RuntimeError):
+            workflow.received_push(office.rita, BRANCH, old, new)
+    request = workflow.received_push(office.rita, BRANCH, old, new)
+    assert request.plan_rows.get().system == "shelf-test"
+    assert workflow.may_edit(request, office.paul)
+
+
+def died(*_):
+    raise RuntimeError("died")
+
+
 @pytest.mark.threat("faults.merge-crash")
 def test_a_version_of_the_portal_that_was_not_recorded_is_taken_up(office, monkeypatch):
     request = office.proposed()

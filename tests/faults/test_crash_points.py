@@ -127,6 +127,7 @@ class Story:
         requests = ChangeRequest.objects.filter(title=self.title)
         merged = [request for request in requests if request.state == ChangeRequestState.MERGED]
         assert len(merged) == 1
+        assert merged[0].plan_rows.exists()
         commit = merged[0].merge_commit
         assert self.yard.repository.contains(self.yard.repository.main(), commit)
         assert not MergeIntent.objects.filter(state=IntentState.OPEN).exists()

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from changes.models import ChangeRequest
 from executors.models import Resource, WorkItem
+from portal.views import home
 from tests.changes.conftest import ORDERS, REFUNDS, box
 
 
@@ -264,6 +265,18 @@ def test_home_lists_what_waits_for_me(office, reader):
     assert "Bigger refunds" in reader("olga").get("/").content.decode()
     assert "Waiting for you" in reader("sam").get("/").content.decode()
     assert "Bigger refunds" not in reader("sam").get("/").content.decode()
+
+
+def test_home_says_that_it_did_not_look_at_every_request(office, reader, monkeypatch):
+    """Those that the reader has answered are the last to be looked at."""
+    monkeypatch.setattr(home, "LOOKED_AT", 1)
+    office.approved(office.proposed(title="Answered"))
+    assert "All done." in reader("olga").get("/").content.decode()
+    office.proposed({ORDERS: box(8)}, title="Newer")
+    page = reader("olga").get("/").content.decode()
+    assert "Newer" in page
+    assert "only the first 1 were looked at" in page
+    assert "All done." not in reader("rita").get("/").content.decode()
 
 
 def test_home_lists_my_request_when_it_can_be_merged(office, reader):
