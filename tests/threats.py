@@ -127,6 +127,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "faults.database-conflict": Threat("Deadlocks and serialization errors", "The end of a run is tried again while the lease holds"),
         "faults.git-gone": Threat("The forge is gone and comes back", "Work waits and no attempt is lost"),
         "faults.git-slow": Threat("The forge is slow", "Limits on the time of git"),
+        "faults.power-cut": Threat("A power cut right after a merge, a proposal or a push", "Objects, refs and folders of git are synced before a row says so"),
         "faults.disk-repository": Threat("A full disk below the repository", DISK),
         "faults.disk-attempts": Threat("A full disk below the attempts", DISK),
         "faults.disk-database": Threat("A full disk below the database", DISK),

@@ -28,6 +28,7 @@ _ALWAYS = {
     "http.lowSpeedLimit": "100",  # bytes a second; a forge that goes silent is away
     "http.lowSpeedTime": "60",
     "gc.auto": "0",
+    "core.fsync": "committed",  # objects and refs are on the disk before a row names them
     "fetch.fsckObjects": "true",
     "credential.helper": "",
 }

@@ -4,6 +4,7 @@ Owns every use of pygit2. Has no index and no work tree: a commit costs what it 
 Knows no document, no person's rights and no change request.
 """
 
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ for _level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL, ConfigLe
     pygit2.settings.search_path[_level] = ""
 # The path is a setting, and workers only read what belongs to the web process's user; a git process asks no more.
 pygit2.settings.owner_validation = False
+# Rows name commits, and outlive a power cut: each object, each ref and its folder is on the disk before we go on.
+pygit2.settings.enable_fsync_gitdir(True)
 
 
 class RefMoved(Exception):
@@ -124,6 +127,7 @@ class Repository:
                 run_git(self.path, "update-ref", "--end-of-options", ref, new, ZERO)
             except GitFailed as problem:
                 raise RefMoved(f"creating {ref}: {problem}") from problem
+            self.sync_ref(ref)
             return
         reference = self._git.references.get(ref)
         if reference is None or str(reference.target) != old:
@@ -133,6 +137,19 @@ class Repository:
             reference.set_target(pygit2.Oid(hex=new))
         except (pygit2.GitError, OSError, ValueError) as problem:
             raise RefMoved(f"moving {ref}: {problem}") from problem
+
+    def sync_ref(self, ref: str) -> None:
+        """Have on the disk that a git process moved a ref: git syncs its file, and not the folder that names it."""
+        try:
+            folder = os.open((self.path / ref).parent, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return  # it is among the packed ones
+        try:
+            os.fsync(folder)
+        except OSError as problem:
+            raise RepositoryError(f"syncing {ref}: {problem}") from problem
+        finally:
+            os.close(folder)
 
     def has(self, sha: str) -> bool:
         return pygit2.Oid(hex=sha) in self._git

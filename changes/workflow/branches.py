@@ -74,6 +74,7 @@ def received_push(user: User, branch: str, old: str | None, new: str) -> ChangeR
     None when the branch has nothing that main does not have.
     """
     repository = state()
+    repository.sync_ref(ref_of(branch))
     head = repository.head(ref_of(branch)) or new  # a later push may have been recorded before this one
     known = [sha for sha in (old, repository.main()) if sha and repository.has(sha)]
     hands = [user, *hands_on(repository.new_commits(new, known))]

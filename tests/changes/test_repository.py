@@ -45,6 +45,17 @@ def test_a_worker_reads_a_repository_of_another_user(repository):
     assert Repository(repository.path).read(sha, ORDERS) == b"a"
 
 
+@pytest.mark.threat("faults.power-cut")
+def test_what_the_disk_does_not_keep_for_certain_is_no_commit_and_no_move(repository):
+    first = commit(repository, {ORDERS: b"a"})
+    more = commit(repository, {ORDERS: b"b"}, first)
+    repository.swap_ref("refs/heads/main", first, None)
+    argv = [sys.executable, "-m", "tests.changes.no_sync", str(repository.path), first, more]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+    assert repository.branches() == {"main": first}
+
+
 def git(repository, *arguments):
     done = subprocess.run(["git", f"--git-dir={repository.path}", *arguments], capture_output=True, check=True)
     return done.stdout.decode().strip()
