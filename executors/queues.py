@@ -88,6 +88,9 @@ class ZoneWorker(SimpleWorker):  # type: ignore[misc]
     def subscribe(self) -> None:
         """To nothing: who can write to Redis could stop workers by RQ's channel of commands."""
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """For nothing, for the same reason: a key in Redis would stop all workers for good."""
+
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         close_old_connections()
         before = _zone.set(self.zone)

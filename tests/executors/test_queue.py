@@ -116,6 +116,15 @@ def test_a_forged_job_runs_nothing(queue, tmp_path, function):
 
 
 @pytest.mark.threat("worker.forged-job")
+def test_a_key_in_redis_does_not_suspend_workers(yard):
+    yard.merge({box("orders"): document("Box")})
+    reconcile()
+    queues.redis().set("rq:suspended", 1)
+    queues.worker("default").work(burst=True, logging_level="ERROR")
+    assert WorkItem.objects.get().state == "succeeded"
+
+
+@pytest.mark.threat("worker.forged-job")
 def test_a_forged_pickle_is_not_opened(queue, tmp_path):
     marker = tmp_path / "marker"
     job = Job.create("os.system", args=(f"touch {marker}",), connection=queues.redis())
