@@ -18,7 +18,16 @@ from typing import IO, Any
 
 from executors.ansible import runner_process, runners
 from executors.ansible.attempt import MARK, Attempt, kill_marked
-from executors.ansible.sandbox import SHARED, View, contained_environment, containment, environment, of_attempt, wrapper
+from executors.ansible.sandbox import (
+    SHARED,
+    View,
+    contained_environment,
+    containment,
+    environment,
+    limits,
+    of_attempt,
+    wrapper,
+)
 from executors.ansible.usage import Limits, beyond
 from executors.ansible.warm import Sandbox, gone, sandboxes
 from executors.inventory import INVENTORY, Handover
@@ -28,6 +37,7 @@ log = logging.getLogger(__name__)
 MAX_REPORT = 8_000_000  # bytes of one line of a resource module: a document is at most 1 MB, before and after
 MAX_DEPTH = 100  # of a report: whoever masks, stores or shows it walks it by recursion
 MAX_TROUBLE = 20_000
+RUNNER_MEMORY = 500_000_000  # bytes that its process may have beyond those of a play, so that `beyond` sees it first
 PLAYBOOK = "apply.yml"
 
 Line = Callable[[str, str, str], None]  # sort, task, text
@@ -85,7 +95,8 @@ class Play:
         attempt.write("play/ansible.cfg", "")
         inventory = attempt.write("play/inventory/hosts", INVENTORY)
         attempt.write("bin/ansible-playbook", self._program(), mode=0o700)
-        path = f"{attempt.bin}:/usr/bin:/bin"
+        (attempt.play / runner_process.EVENTS).mkdir(mode=0o700)
+        own, path = str(attempt.bin), f"{attempt.bin}:/usr/bin:/bin"
         self._process = runners.take()
         reports = os.open(attempt.events, os.O_RDWR | os.O_NONBLOCK)  # for writing too: no end of file between writers
         for loop in (self._read_output, self._read_trouble, lambda: self._read_reports(reports)):
@@ -93,10 +104,12 @@ class Play:
         self._send(
             {
                 "directory": str(attempt.play),
+                "own": own,
                 "playbook": str(order.folder / PLAYBOOK),
                 "inventory": str(inventory),
                 "variables": {"mergeyard_dir": str(attempt.play)},
-                "environment": {"PATH": path, "HOME": str(attempt.play), "TMPDIR": str(attempt.play)},
+                "environment": {"PATH": path, "HOME": own, "TMPDIR": own},
+                "memory": limits()["data"] + RUNNER_MEMORY,
                 "renewed": renewed(),
                 "within": within,
             }
@@ -107,7 +120,7 @@ class Play:
     def _program(self) -> str:
         """What the runner starts as `ansible-playbook`."""
         attempt, order = self.attempt, self.order
-        own = of_attempt(attempt.play, ident=runner_process.IDENT)
+        own = of_attempt(attempt.play)
         if not containment().works:
             home = attempt.play / "home"
             home.mkdir(mode=0o700)
@@ -119,7 +132,7 @@ class Play:
             cold = View(view.read_only, (attempt.play, *order.writable), {**view.environment, **own})
             return wrapper(cold, chdir=attempt.play)
         self._alive = os.open(attempt.alive, os.O_RDONLY | os.O_NONBLOCK)
-        return self._warm.script(attempt, ident=runner_process.IDENT)
+        return self._warm.script(attempt)
 
     def beyond(self, limits: Limits) -> str:
         """Why it has to end for what it takes of this host, as a sentence; empty if it may go on."""
@@ -144,6 +157,8 @@ class Play:
     def kill(self) -> None:
         """Nothing of the play lives afterwards: the kernel ends the sandbox with the process that started it."""
         if self._process is not None and self._process.poll() is None:
+            if not self.ended.is_set():  # else it would die a moment after the runner, while its files are wiped
+                runner_process.end_play(self._process.pid)
             self._process.kill()
         self._clear()
 

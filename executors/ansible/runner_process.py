@@ -2,25 +2,32 @@
 
 Run as a script, `python -I runner_process.py PARENT`: it waits for one JSON object on stdin and, from then on, a line
 for each renewal of the lease. Nobody else can end the play of a worker that is stopped and not dead, so this process
-does it when the lease grows too old. ansible-runner copies the environment of its process into files that the play can
-read, so it must never run inside the worker. It must not import Mergeyard.
+does it when the lease grows too old. ansible-runner hands the environment of its process on, so it must never run
+inside the worker. It is outside the play's sandbox: its files lie where no play sees them, and of what a play can write
+to it opens nothing by a path. It must not import Mergeyard.
 """
 
 import ctypes
 import json
 import os
+import re
+import resource
 import signal
+import stat
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-IDENT = "run"
+EVENTS = "job_events"  # where ansible-runner's callback leaves what an event is, a file for each
 OVERDUE = 75  # the exit status after the lease grew too old
 LOOK_SECONDS = 0.25
 KILL_SECONDS = 5.0
+MAX_TEXT = 8_000_000  # characters of what a play prints in one piece, and bytes of what is said of an event
+TOO_MUCH = "It printed more than the runner's process can hold without the end of a line."
 
 
 def end_with_parent(parent: int) -> None:
@@ -53,14 +60,14 @@ class Watch:
     def _look(self) -> None:
         if time.clock_gettime(time.CLOCK_BOOTTIME) - self.renewed > self.within:
             with self.ending:
-                end_play()
+                end_play(os.getpid())
                 os._exit(OVERDUE)
 
 
-def end_play() -> None:
-    """Kill everything below this process, contained or not, until nothing lives or time is up."""
+def end_play(runner: int) -> None:
+    """Kill everything below a runner's process, contained or not, until nothing lives or time is up."""
     limit = time.monotonic() + KILL_SECONDS
-    while (found := below(os.getpid())) and time.monotonic() < limit:
+    while (found := below(runner)) and time.monotonic() < limit:
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -86,6 +93,41 @@ def below(root: int) -> list[int]:
     return found[1:]
 
 
+class Events:
+    """What ansible-runner hears of a play: its lines, and what they belong to. Told as `tell(event, text, task)`.
+
+    A play writes what we read here, so it is opened by its name alone, in a directory that was opened before the play.
+    """
+
+    def __init__(self, directory: str, tell: Callable[..., None]) -> None:
+        self.folder = os.open(f"{directory}/{EVENTS}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        self.tell = tell
+
+    def take(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "EOF":
+            return
+        text, known = event.get("stdout", ""), event if "event" in event else self._read(event.get("uuid"))
+        details = known.get("event_data")
+        task = details.get("task") if isinstance(details, dict) else None
+        if len(text) > MAX_TEXT:
+            text = f"It printed {len(text)} characters in one piece; they are left out."
+        self.tell(event=known.get("event", ""), text=text, task=str(task or ""))
+
+    def _read(self, uuid: object) -> dict[str, Any]:
+        if not isinstance(uuid, str) or not re.fullmatch("[0-9a-f-]{1,64}", uuid):
+            return {}
+        name = f"{uuid}-partial.json"
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.folder)
+            with os.fdopen(descriptor, "rb") as file:
+                data = file.read(MAX_TEXT + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+            os.unlink(name, dir_fd=self.folder)
+            found = json.loads(data) if len(data) <= MAX_TEXT else None
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
 def main() -> None:
     end_with_parent(int(sys.argv[1]))
     orders = os.fdopen(os.dup(0), encoding="utf-8")
@@ -104,31 +146,33 @@ def main() -> None:
     order = json.loads(line)
     watch = Watch(orders, renewed=order["renewed"], within=order["within"])
     os.environ.update(order["environment"])
-    os.chdir(order["directory"])
+    resource.setrlimit(resource.RLIMIT_DATA, (order["memory"], order["memory"]))
 
     def tell(**message: Any) -> None:
         report.write(json.dumps(message) + "\n")
         report.flush()
 
-    def on_event(event: dict[str, Any]) -> bool:
-        details = event.get("event_data") or {}
-        tell(event=event.get("event", ""), text=event.get("stdout", ""), task=str(details.get("task") or ""))
-        return False  # nothing of it is written to disk
-
-    result = ansible_runner.run(
+    runner = ansible_runner.interface.init_runner(
         private_data_dir=order["directory"],
+        artifact_dir=order["own"],
         playbook=order["playbook"],
         inventory=order["inventory"],
         extravars=order["variables"],
         envvars={"PATH": order["environment"]["PATH"]},
-        settings={"suppress_ansible_output": True, "pexpect_timeout": 1},
-        ident=IDENT,
+        passwords={r"[\s\S]+": None},  # nothing is answered, and what was read is forgotten
+        ident="run",
         quiet=True,
         suppress_env_files=True,
-        event_handler=on_event,
     )
+    runner.config.suppress_output_file = True
+    runner.event_callback = Events(order["directory"], tell).take  # its own would follow links, as the worker's user
+    try:
+        runner.run()
+    except MemoryError:
+        tell(event="", text=TOO_MUCH, task="")
+        raise
     with watch.ending:
-        tell(status=result.status, code=result.rc)
+        tell(status=runner.status, code=runner.rc)
 
 
 if __name__ == "__main__":

@@ -35,12 +35,15 @@ ETC = (
 )
 SHARED = SHARED_PLUGINS
 NOBODY = "65534"
-SECRET_PLACES = (
+OWN_PLACES = (
     "MERGEYARD_SECRETS_DIR",
     "MERGEYARD_ANSIBLE_VAULT_DIR",
     "MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE",
     "MERGEYARD_VAULT_TOKEN_FILE",
     "MERGEYARD_VAULT_SECRET_ID_FILE",
+    "MERGEYARD_ATTEMPTS_DIR",
+    "MERGEYARD_SPOOL_DIR",
+    "MERGEYARD_REPOSITORY",
 )
 TEMPORARY, HOME = Path("/tmp"), Path("/tmp/home")  # inside
 CALLBACKS = "ansible_runner/display_callback/callback"
@@ -147,9 +150,9 @@ def contained_environment(folder: Path) -> dict[str, str]:
     return environment(folder, home=HOME, temporary=TEMPORARY)
 
 
-def of_attempt(play: Path, *, ident: str) -> dict[str, str]:
+def of_attempt(play: Path) -> dict[str, str]:
     """What the environment of one play has beside that."""
-    return {"ANSIBLE_CONFIG": str(play / "ansible.cfg"), "AWX_ISOLATED_DATA_DIR": str(play / "artifacts" / ident)}
+    return {"ANSIBLE_CONFIG": str(play / "ansible.cfg"), "AWX_ISOLATED_DATA_DIR": str(play)}
 
 
 def _callbacks() -> str:
@@ -175,14 +178,14 @@ def local_paths(paths: Iterable[str]) -> tuple[Path, ...]:
         if resolved != path:
             raise NotAllowed(f"The connection names the directory {text}, which is a link; name {resolved} itself.")
         if any(own.is_relative_to(resolved) or resolved.is_relative_to(own) for own in _own()):
-            raise NotAllowed(f"The connection names the directory {text}, where this worker keeps secrets of its own.")
+            raise NotAllowed(f"The connection names the directory {text}, where this worker keeps files of its own.")
         found.append(resolved)
     return tuple(found)
 
 
 def _own() -> Iterator[Path]:
-    """What no play may be given, whatever a setting or a connection says: secrets, and the keys to others."""
-    for setting in SECRET_PLACES:
+    """What no play may be given, whatever a setting or a connection says: secrets, keys, where the worker writes."""
+    for setting in OWN_PLACES:
         if path := getattr(settings, setting):
             yield Path(path).resolve()
 

@@ -29,8 +29,8 @@ class Limits:
 
 
 def beyond(limits: Limits, *, roots: Iterable[int], directory: Path) -> str:
-    """Why what runs below these processes has to end, as a sentence; empty if it may go on."""
-    pids = [pid for root in roots for pid in below(root)]
+    """Why what runs below these processes has to end, as a sentence; empty if it may go on. They count themselves."""
+    pids = [pid for root in roots for pid in (root, *below(root))]
     if len(pids) > limits.processes:
         return f"It ran more than {limits.processes} processes at once and was ended."
     try:
@@ -65,18 +65,35 @@ def _proportional(pid: int) -> int:
 def _stored(directory: Path) -> int:
     total, folders = 0, [str(directory)]
     while folders:
+        folder = folders.pop()
         try:
-            entries = list(os.scandir(folders.pop()))
+            with _opened(folder) as descriptor:
+                for entry in list(os.scandir(descriptor)):
+                    with contextlib.suppress(OSError):
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{folder}/{entry.name}")
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise TooDeep from error
             continue  # it is gone, or its play can read it no more than we can
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
     return total
+
+
+@contextlib.contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    """For reading, and only if no link is on the way: while we look, its play may put one in a directory's place."""
+    place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.readlink(f"/proc/self/fd/{place}") != folder:
+            raise NotADirectoryError(folder)
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place)
+    finally:
+        os.close(place)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _mounted(pids: Iterable[int]) -> int:

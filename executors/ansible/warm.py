@@ -111,9 +111,9 @@ class Sandbox:
     def lives(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def script(self, attempt: Attempt, *, ident: str) -> str:
+    def script(self, attempt: Attempt) -> str:
         """What ansible-runner starts as `ansible-playbook`."""
-        order = {"play": str(attempt.play), "environment": of_attempt(attempt.play, ident=ident)}
+        order = {"play": str(attempt.play), "environment": of_attempt(attempt.play)}
         words = [sys.executable, "-IS", warm_client.__file__, str(self._place.root), str(attempt.alive)]
         return f'#!/bin/sh\nexec {shlex.join([*words, json.dumps(order)])} "$@"\n'
 

@@ -1,5 +1,6 @@
 """The runner's process that a waiting worker keeps ready."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from executors import jobs
 from executors.ansible import runners
+from executors.ansible.runner_process import MAX_TEXT, Events
 from tests.executors.conftest import box, document
 
 
@@ -45,6 +47,29 @@ def test_it_knows_nothing_of_a_worker_and_is_nowhere(yard, monkeypatch):
     assert (place / "environ").read_bytes().split(b"\0")[:-1] == [b"LANG=C.UTF-8"]
     assert os.readlink(place / "cwd") == "/"
     assert not yard.playing()
+
+
+@pytest.mark.threat("worker.sees-host", "worker.limits")
+def test_what_a_play_says_of_its_events_is_read_by_a_plain_name_and_within_bounds(tmp_path):
+    folder, told = tmp_path / "job_events", []
+    folder.mkdir()
+    good = {"event": "runner_on_ok", "event_data": {"task": "Put boxes"}}
+    for uuid, said in {"aa": good, "bb": [good], "cc": {**good, "event_data": 1}, "../dd": good}.items():
+        (folder / f"{uuid}-partial.json").write_text(json.dumps(said))
+    (folder / "ee-partial.json").write_text("[" * 100_000)
+    (folder / "ff-partial.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "0a-partial.json")
+    events = Events(str(tmp_path), lambda **message: told.append(tuple(message.values())))
+    for uuid in ("aa", "bb", "cc", "../dd", "ee", "ff", "0a", "0b", 7, None):
+        events.take({"uuid": uuid, "stdout": "text"})
+    events.take({"event": "verbose", "uuid": "aa", "stdout": "x" * (MAX_TEXT + 1)})
+    nothing = ("", "text", "")
+    assert told[:3] == [("runner_on_ok", "text", "Put boxes"), nothing, ("runner_on_ok", "text", "")]
+    assert told[3:] == [
+        *[nothing] * 7,
+        ("verbose", "It printed 8000001 characters in one piece; they are left out.", ""),
+    ]
+    assert (tmp_path / "dd-partial.json").exists()
 
 
 @pytest.mark.parametrize("again", [jobs.wait, lambda: None], ids=["noticed", "not noticed"])

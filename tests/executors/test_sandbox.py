@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +14,8 @@ from executors import jobs, queues
 from executors.actions import cancel
 from executors.ansible import sandbox
 from executors.ansible.attempt import Attempt, sweep
+from executors.ansible.play import Play
+from executors.ansible.runner_process import below
 from executors.ansible.usage import Limits, beyond
 from executors.models import Run, WorkItem
 from tests.executors.conftest import box, document
@@ -85,6 +89,19 @@ def test_a_running_item_is_cancelled_and_nothing_of_it_lives_on(yard, settings, 
 
 
 @pytest.mark.threat("worker.leftovers")
+def test_nothing_of_a_play_that_is_ended_lives_while_its_files_are_wiped(tmp_path):
+    play = Play(Attempt(tmp_path, run_id=8), None, on_line=print, on_report=print)
+    play._process = subprocess.Popen(["sh", "-c", "sleep 61.5 & wait"])
+    while not (running := below(play._process.pid)):
+        time.sleep(0.01)
+    play.kill()
+    for pid in running:
+        stat = Path(f"/proc/{pid}/stat")
+        assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+    play._process.wait()
+
+
+@pytest.mark.threat("worker.leftovers")
 def test_the_sweeper_wipes_what_dead_workers_left_and_nothing_else(tmp_path):
     dead = tmp_path / "7-dead"
     dead.mkdir()
@@ -124,6 +141,25 @@ def test_directories_nested_too_deep_for_python_are_counted_and_wiped(tmp_path, 
     nest(dead, depth)
     assert sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.threat("worker.limits")
+def test_the_process_that_hears_a_play_counts_with_it(tmp_path):
+    code = "much = b'x' * 60_000_000; print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-Sc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        said = [beyond(Limits(limit, 10), roots=[process.pid], directory=tmp_path) for limit in (50_000_000, 10**9)]
+        process.kill()
+    assert said == ["It took more than 50 MB of memory and was ended.", ""]
+
+
+@pytest.mark.threat("worker.limits")
+def test_what_lies_behind_a_link_on_the_way_is_not_looked_at(tmp_path):
+    (tmp_path / "elsewhere" / "large").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "large" / "file").write_bytes(b"x" * 200_000)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for folder, counted in (("elsewhere", True), ("link", False), ("link/large", False)):
+        assert bool(beyond(Limits(100_000, 10), roots=[], directory=tmp_path / folder)) == counted
 
 
 @pytest.mark.threat("worker.leftovers")

@@ -184,15 +184,19 @@ def test_a_missing_file_is_generated_once(directory):
 
 @pytest.mark.threat("worker.secret-store")
 @pytest.mark.parametrize(
-    "setting", ["MERGEYARD_SECRETS_DIR", "MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE", "MERGEYARD_VAULT_TOKEN_FILE"]
+    "setting",
+    [
+        *("MERGEYARD_SECRETS_DIR", "MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE", "MERGEYARD_VAULT_TOKEN_FILE"),
+        *("MERGEYARD_ATTEMPTS_DIR", "MERGEYARD_SPOOL_DIR", "MERGEYARD_REPOSITORY"),
+    ],
 )
-def test_no_play_is_given_a_directory_with_the_workers_own_secrets(settings, tmp_path, setting):
+def test_no_play_is_given_a_directory_with_files_of_the_workers_own(settings, tmp_path, setting):
     for name in ("secrets/deeper", "systems/shelf"):
         (tmp_path / name).mkdir(parents=True)
     settings.MERGEYARD_LOCAL_PATHS = [tmp_path]
     setattr(settings, setting, tmp_path / "secrets")
     for path in (tmp_path, tmp_path / "secrets", tmp_path / "secrets" / "deeper"):
-        with pytest.raises(NotAllowed, match="where this worker keeps secrets of its own"):
+        with pytest.raises(NotAllowed, match="where this worker keeps files of its own"):
             local_paths([str(path)])
     assert local_paths([str(tmp_path / "systems" / "shelf")]) == (tmp_path / "systems" / "shelf",)
 

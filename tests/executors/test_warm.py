@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from executors import queues, runs
-from executors.ansible import warm
+from executors.ansible import play, runner_process, warm
 from executors.ansible.warm import sandboxes
 from executors.models import Run
 from tests.executors.conftest import box, document
@@ -85,6 +85,24 @@ def test_a_play_sees_itself_and_nothing_else(yard, settings, monkeypatch, sandbo
     assert [Path(path).name for path in seen["parent"]] == ["play"]
     assert (seen["writable"], seen["capabilities"], seen["privileges"]) == ([], "0000000000000000", "1")
     assert len(seen["attempts"]) == 1
+    assert seen["own"] == ["ansible.cfg", "events", "inventory", "item.json", "job_events", "secrets.json"]
+
+
+@pytest.mark.threat("worker.sees-host")
+@pytest.mark.parametrize("sandboxes", [4, 0], ids=["warm", "cold"])
+def test_links_that_a_play_leaves_are_followed_by_nobody_outside(yard, settings, sandboxes):
+    settings.MERGEYARD_WARM_SANDBOXES = sandboxes
+    outside = yard.directory / "outside"
+    outside.mkdir()
+    secret = json.dumps({"event": "playbook_on_task_start", "event_data": {"task": "a secret"}})
+    for name in ("status", "stdout", "read-partial.json", "deleted-partial.json"):
+        (outside / name).write_text(secret)
+    yard.roll_out({box("orders"): document("Box", trouble=f"link {outside}")})
+    assert states() == ["succeeded"]
+    assert {path.name: path.read_text() for path in outside.iterdir()} == dict.fromkeys(
+        ("status", "stdout", "read-partial.json", "deleted-partial.json"), secret
+    )
+    assert "a secret" not in {event.task for event in yard.events()}
 
 
 @pytest.mark.threat("worker.sees-host")
@@ -227,6 +245,15 @@ def test_a_run_that_takes_too_much_is_ended_and_others_go_on(yard, settings, how
     assert greedy.state == "failed"
     assert greedy.reason == LIMITS[trouble] or (os.geteuid() and BY_THE_KERNEL in said(yard, greedy))
     assert (other.state, yard.processes("shelf-a/seen")) == ("succeeded", [])
+
+
+@pytest.mark.threat("worker.limits")
+def test_what_ends_no_line_fills_no_memory_of_who_waits_for_its_end(yard, settings, monkeypatch):
+    monkeypatch.setattr(play, "RUNNER_MEMORY", 40_000_000 - settings.MERGEYARD_RUN_MEMORY_MB * 1_000_000)
+    yard.roll_out({box("greedy"): document("Box", trouble="dribble 20")})
+    [item] = yard.items()
+    assert item.state == "failed"
+    assert runner_process.TOO_MUCH in said(yard, item)
 
 
 @pytest.mark.threat("worker.limits")

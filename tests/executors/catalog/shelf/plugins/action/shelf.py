@@ -112,6 +112,13 @@ class ActionModule(ActionBase):
             for number in range(int(detail)):
                 self._display.display(f"line {number}")
             time.sleep(30)
+        elif trouble == "dribble":  # so many megabytes without the end of a line
+            with open(f"/proc/{os.getppid()}/fd/1", "wb", buffering=0) as terminal:
+                for _ in range(int(detail)):
+                    terminal.write(b"x" * 1_000_000)
+            time.sleep(30)
+        elif trouble == "link":
+            self.link(Path(detail))
         elif trouble == "pour":
             for start in range(0, int(detail), 1000):
                 self._display.display("\n".join(f"line {number}" for number in range(start, start + 1000)))
@@ -164,7 +171,7 @@ class ActionModule(ActionBase):
                 "environment": dict(os.environ),
                 "home": [str(path) for path in Path(detail).iterdir()] if Path(detail).exists() else None,
                 "processes": [name for name in os.listdir("/proc") if name.isdigit()],
-                "command": (self.directory / "artifacts/run/command").read_text(),
+                "own": sorted(os.listdir(self.directory)),
                 "parent": [str(path) for path in self.directory.parent.iterdir()],
                 "writable": [path for path in (sys.prefix, "/", "/dev", "/etc", "/usr") if os.access(path, os.W_OK)],
                 "attempts": os.listdir(self.directory.parents[1]),
@@ -172,6 +179,18 @@ class ActionModule(ActionBase):
                 "privileges": status("NoNewPrivs"),
             }
             resource["spec"]["note"] = json.dumps(seen)
+
+    def link(self, outside):
+        """Links to what this play cannot see, wherever somebody outside may write, read or delete by a name."""
+        for folder in (self.directory, self.directory / "artifacts/run"):
+            (folder / "job_events").mkdir(parents=True, exist_ok=True)
+            (folder / "job_events/aa-partial.json").symlink_to(outside / "read-partial.json")
+            for name in ("status", "rc", "stdout", "stderr", "command"):
+                (folder / name).unlink(missing_ok=True)
+                (folder / name).symlink_to(outside / name)
+        for uuid in ("aa", f"{outside}/deleted"):
+            coded = base64.b64encode(json.dumps({"uuid": uuid}).encode()).decode()
+            self._display.display(f"\x1b[K{coded}\x1b[{len(coded)}D\x1b[K")
 
     def confess(self, resource):
         """All that a module, its client library, its system and Ansible could do wrong with secrets, at once."""
