@@ -245,6 +245,11 @@ def _arguments(bwrap: str, view: View, *, chdir: Path, proc: tuple[str, ...] = (
     yield from ("--chdir", str(chdir), "--")
 
 
+def bound(view: View) -> list[Path]:
+    """What bubblewrap binds and a host may replace: a sandbox keeps the file or directory that it found there."""
+    return [*(Path("/etc", name) for name in ETC), *interpreter(), *view.read_only, *view.writable]
+
+
 def interpreter() -> list[Path]:
     """The virtual environment and the Python it was made from, where /usr does not hold them."""
     paths = dict.fromkeys(Path(prefix) for prefix in (sys.base_prefix, sys.prefix))

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from executors.ansible import warm_client, warm_process
 from executors.ansible.attempt import Attempt, Place
-from executors.ansible.sandbox import TEMPORARY, View, command_of, containment, interpreter, limits, of_attempt
+from executors.ansible.sandbox import TEMPORARY, View, bound, command_of, containment, interpreter, limits, of_attempt
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,14 @@ class Made:
 
     view: View
     digest: str  # of the system type's folder: its files are read by the inode they had
+    places: tuple[tuple[Path, int, int], ...]  # with device and inode: what is put in a place later is not seen inside
     limits: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, view: View, *, digest: str) -> "Made":
+        """As it would be made now."""
+        places = (*bound(view), settings.MERGEYARD_ATTEMPTS_DIR)
+        return cls(view, digest, tuple((path, *_inode(path)) for path in places), tuple(limits().items()))
 
 
 class Sandbox:
@@ -136,7 +143,7 @@ class Sandboxes:
         self.drop_idle()
         if settings.MERGEYARD_WARM_SANDBOXES < 1 or time.monotonic() < self._again or not containment().works:
             return None
-        made = Made(view, digest, tuple(limits().items()))
+        made = Made.of(view, digest=digest)
         known = self._known.get(system)
         if known is not None and (known.made != made or not known.lives):
             self._drop(system)
@@ -176,6 +183,14 @@ class Sandboxes:
 
     def _drop(self, system: str) -> None:
         self._known.pop(system).end()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 sandboxes = Sandboxes()

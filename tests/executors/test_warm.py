@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from executors import queues, runs
-from executors.ansible import play, runner_process, warm
+from executors.ansible import play, runner_process, sandbox, warm
 from executors.ansible.warm import sandboxes
 from executors.models import Run
 from tests.executors.conftest import box, document
@@ -170,6 +170,30 @@ def test_changed_files_of_the_system_type_make_a_new_one(yard, own_catalog):
     book.write_text(book.read_text().replace("Put boxes", "Put new boxes"))
     yard.roll_out({box("orders"): document("Box", size=2)})
     assert {event.task for event in yard.events(sort="task")} >= {"Put new boxes"}
+
+
+def test_a_directory_of_a_system_that_was_made_anew_is_the_one_that_its_next_play_writes_to(yard):
+    yard.roll_out({box("orders"): document("Box", size=1)})
+    shelf = yard.directory / "shelf-a"
+    shelf.rename(yard.directory / "old")
+    shelf.mkdir()
+    yard.roll_out({box("orders"): document("Box", size=2)})
+    assert (states(), yard.stored("orders")["size"]) == (["succeeded"] * 2, 2)
+
+
+@pytest.mark.parametrize("replaced", ["etc/hosts", "kept", "written", "attempts"])
+def test_one_is_made_anew_when_the_host_put_something_else_in_a_place_that_it_binds(
+    tmp_path, settings, monkeypatch, replaced
+):
+    settings.MERGEYARD_ATTEMPTS_DIR = tmp_path / "attempts"
+    monkeypatch.setattr(sandbox, "ETC", (f"..{tmp_path}/etc/hosts", "nothing-like-it"))
+    for name in ("etc/hosts", "kept", "written", "attempts"):
+        (tmp_path / name).mkdir(parents=True)
+    view = sandbox.View((tmp_path / "kept",), (tmp_path / "written",), {})
+    before = [warm.Made.of(view, digest="") for _ in range(2)]
+    (tmp_path / replaced).rename(tmp_path / "old")
+    (tmp_path / replaced).mkdir()
+    assert before[0] == before[1] != warm.Made.of(view, digest="")
 
 
 def test_where_namespaces_cannot_be_nested_plays_start_cold(yard, monkeypatch, caplog):
