@@ -4,20 +4,25 @@ import os
 import shutil
 from pathlib import Path
 
-import pygit2
 import pytest
 
-from changes.repository import git_environment
-
 not_tested = []
-
-# Nothing of a test outlives a power cut. Processes that it starts sync, as real ones do.
-pygit2.settings.enable_fsync_gitdir(False)
-git_environment._ALWAYS["core.fsync"] = "none"
 
 for name in ("http_proxy", "https_proxy", "all_proxy"):  # tests speak to loopback only
     os.environ.pop(name, None)
     os.environ.pop(name.upper(), None)
+
+
+def pytest_configure():
+    """Nothing of a test outlives a power cut. Processes that it starts sync, as real ones do."""
+    if shutil.which("git") is None:
+        return
+    import pygit2
+
+    from changes.repository import git_environment
+
+    pygit2.settings.enable_fsync_gitdir(False)
+    git_environment._ALWAYS["core.fsync"] = "none"
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -43,7 +43,8 @@ EXAMPLES = {
             "comment": "Another reason (ticket 42)",
             "log": False,
         },
-        refused={"sources": ["10.77.8.1/24"]},  # an address within a network
+        # An address within a network; of another direction than the rest, so that it is in the place of none of them.
+        refused={"direction": "outgoing", "sources": ["10.77.8.1/24"]},
     )
 }
 
