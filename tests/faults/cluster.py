@@ -220,8 +220,8 @@ class Cluster:
         for pid in self.below(worker):
             with contextlib.suppress(OSError):
                 runs = b"runner_process.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-                if runs and os.readlink(f"/proc/{pid}/cwd") != "/":
-                    found += [pid, *below(pid)]
+                if runs and (started := below(pid)):
+                    found += [pid, *started]
         return found
 
     # Clocks
