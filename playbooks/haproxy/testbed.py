@@ -66,6 +66,7 @@ global
 defaults
     mode http
     timeout connect 2s
+    retries 0 # nobody waits for a server that is not there
     timeout client 60s
     timeout server 60s
 frontend web
