@@ -24,7 +24,8 @@ def mariadb(stage):
 
 
 def postgres_role(stage, spec):
-    return postgresql(stage) | {"name": spec["name"], "password": PASSWORD, "role_attr_flags": "LOGIN,CREATEDB"}
+    wanted = {"name": spec["name"], "password": PASSWORD, "role_attr_flags": "LOGIN,CREATEDB"}
+    return postgresql(stage) | wanted | {"login_db": "postgres"}
 
 
 def postgres_database(stage, spec):
@@ -50,7 +51,7 @@ def rabbit_queue(stage, spec):
     at = stage.testbed.connection
     login = {"login_host": at["host"], "login_port": str(at["port"]), "login_user": at["user"]}
     login |= {"login_password": stage.testbed.secrets["password"]}
-    return login | {"name": spec["name"], "vhost": spec["vhost"], "queue_type": spec["type"]}
+    return login | {"name": spec["name"], "vhost": spec["vhost"], "arguments": {"x-queue-type": spec["type"]}}
 
 
 def dns_record(stage, spec):

@@ -31,15 +31,16 @@ FEWER = {"PostgresDatabase": 100, "RabbitVhost": 100, "PostgresGrant": 300}  # h
 COLD = ["--forks", "1"]  # any option: it makes the play have a process of its own
 PAGE = """# What a thousand cost
 
-Made by `bin/bench kinds --table docs/benchmarks-kinds.md`{how}: a play with as many resources that all are new, against
-the system's client library in a bare loop that looks at nothing and tells nothing, both on the real server; each is the
-median of {rounds} rounds on {cores} processors. Compare the ratio and not the seconds, which hold for one machine.
+Made by `bin/bench kinds{how} --table docs/benchmarks-kinds.md`: a play with as many resources that all are
+new, against the system's client library in a bare loop that looks at nothing and tells nothing, both on the real
+server; {rounds}, on {cores} processors. Compare the ratio and not the seconds, which hold for one machine.
 {community}
 """
 COMMUNITY = """
 The last column is a playbook with the usual module of a collection in a loop: plays of one and of 21 resources were
-timed with ansible-core {version}, and the rest is reckoned. It does less than the kind: no marker of an owner, no look
-at what others made, and of a PostgresGrant one call of five. A dash: no module does it over the network.
+timed with ansible-core {version} and the collections of the package `ansible`, whose programs are in BIN, and the rest
+is reckoned. It does less than the kind: no marker of an owner, no look at what others made, and of a PostgresGrant one
+call of five. A dash: no module does it over the network.
 """
 HEAD = (
     "| kind | server | resources | play, s | bare loop, s | play / loop | play of one, s | second play, s "
@@ -100,10 +101,11 @@ def row(kind, title, count, found):
 def page(rows, options):
     how, community = "", ""
     if options.community:
-        how = ", with `--community` naming the programs of an environment that has the package `ansible`"
+        how = " --community BIN"
         said = subprocess.run([options.community / "ansible", "--version"], capture_output=True, text=True, check=True)
         community = COMMUNITY.format(version=said.stdout.split("core ")[1].split("]")[0])
-    text = PAGE.format(how=how, rounds=options.rounds, cores=len(os.sched_getaffinity(0)), community=community)
+    rounds = "measured once" if options.rounds == 1 else f"medians of {options.rounds} rounds"
+    text = PAGE.format(how=how, rounds=rounds, cores=len(os.sched_getaffinity(0)), community=community)
     return text + HEAD + "".join(f"{line}\n" for line in rows)
 
 
