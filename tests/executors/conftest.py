@@ -78,7 +78,14 @@ class Yard:
     def commit(self, changes, when=None):
         """A commit on main that nobody approved."""
         before = self.repository.head()
-        sha = self.repository.commit(
+        sha = self.written(changes, when)
+        self.repository.swap_ref("refs/heads/main", sha, before)
+        return sha
+
+    def written(self, changes, when=None):
+        """A commit on top of main, which main does not have yet."""
+        before = self.repository.head()
+        return self.repository.commit(
             parents=[before] if before else [],
             base_tree_of=before,
             changes={path: text.encode() if text is not None else None for path, text in changes.items()},
@@ -87,21 +94,23 @@ class Yard:
             committer=SOMEBODY,
             when=when or timezone.now(),
         )
-        self.repository.swap_ref("refs/heads/main", sha, before)
-        return sha
 
     def merge(self, changes, when=None, by=("olga",)):
-        """A change request by rita, approved by these for the owners of the shelves, with the product's record."""
+        """A change request by rita, approved by these for the owners of the shelves, with the product's record.
+
+        The record is there before main moves, as the product's is: a controller beside the test may look between.
+        """
         request = ChangeRequest.objects.create(requester=self.user("rita"), title="Boxes")
         for name in by:
             self.user(name)
         asked = {"sentence": "One of the owners of shelf-a (shelves)", "teams": ["shelves"], "count": 1}
         said = {"barred": ["rita"], "asked": [{**asked, "path": path, "given": [*by]} for path in changes]}
         before = self.repository.head()
-        sha = self.commit(changes, when)
+        sha = self.written(changes, when)
         MergeIntent.objects.create(
             change_request=request, base=before, head=sha, commit=sha, state=IntentState.DONE, approvals=said
         )
+        self.repository.swap_ref("refs/heads/main", sha, before)
         return sha
 
     def work(self):

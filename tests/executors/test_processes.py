@@ -23,8 +23,16 @@ pytestmark = pytest.mark.stack
 def until(condition, within=60):
     limit = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < limit, "it did not happen in time"
+        assert time.monotonic() < limit, f"it did not happen in time: {stands()}"
         time.sleep(0.05)
+
+
+def stands():
+    """How all work stands, for whoever reads why something did not happen."""
+    quarantined = list(Commit.objects.filter(quarantined=True).values_list("sha", flat=True))
+    items = [(item.pk, item.system, item.state, item.reason) for item in WorkItem.objects.order_by("pk")]
+    runs = [(run.item_id, run.number, run.state, run.error) for run in Run.objects.order_by("pk")]
+    return f"items {items}, runs {runs}, quarantined {quarantined}"
 
 
 class Machine:
