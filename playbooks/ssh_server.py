@@ -41,6 +41,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
+Subsystem sftp internal-sftp
 PidFile none
 PrintMotd no
 PrintLastLog no

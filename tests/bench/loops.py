@@ -2,11 +2,15 @@
 
 Each loop opens one connection, brings the resources to the system as their documents say, marker and password too, and
 does nothing else: no look at what is there, no check, no result per resource. It is what a kind cannot be faster than.
-Where a system is configured by files, the loop writes the files that the kind wrote and loads them once.
+Where a system is configured by files, the loop brings the files that the kind wrote, lets the server check them all and
+loads them once: with SFTP where the host is reached by SSH. No file is ever seen half written.
 """
 
 import http.client
 import json
+import subprocess
+import tempfile
+import time
 from base64 import b64encode
 from pathlib import Path
 from urllib.parse import quote
@@ -227,24 +231,87 @@ def quotas(stage, resources):
 
 
 class Files:
-    """A system that is configured by files: what the kind wrote is kept once and then written again by the loop."""
+    """A system that is configured by files: what the kind wrote is kept once and then brought again by the loop.
 
-    def __init__(self, directory, load):
-        self.directory, self.load = directory, load
+    `directory`: where they lie, which a host that is reached by SSH sees by the same path. `put` brings them, `load`
+    makes the server check and use them.
+    """
+
+    def __init__(self, directory, put, load):
+        self.directory, self.put, self.load = directory, put, load
         self.kept = None
 
     def contents(self, stage):
         return {file: file.read_bytes() for file in self.directory(stage).rglob("*") if file.is_file()}
 
     def learn(self, stage, before):
+        """Keeps a copy of each new file, as a script would have it in its checkout."""
         now = self.contents(stage)
-        self.kept = {file: content for file, content in now.items() if before.get(file) != content}
+        new = {file: content for file, content in now.items() if before.get(file) != content}
+        checkout = Path(tempfile.mkdtemp(dir=stage.directory, prefix="checkout-"))
+        self.kept = {}
+        for number, (file, content) in enumerate(new.items()):
+            copy = checkout / str(number)
+            copy.write_bytes(content)
+            self.kept[copy] = (file, file.stat())
 
     def __call__(self, stage, kind, resources):
-        for file, content in self.kept.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        self.load(stage)
+        self.put(stage, self.kept)
+        self.load(stage, kind, resources)
+
+
+def by_hand(stage, kept):
+    for copy, (file, status) in kept.items():
+        new = file.with_name(f".{file.name}.new")
+        new.write_bytes(copy.read_bytes())
+        new.chmod(status.st_mode & 0o7777)
+        new.replace(file)
+
+
+def by_sftp(stage, kept):
+    """One session of OpenSSH's client, which syncs each file as the kinds of hosts do."""
+    batch = ""
+    for copy, (file, status) in kept.items():
+        new = file.with_name(f".{file.name}.new")
+        batch += f"put -f {copy} {new}\nchmod {status.st_mode & 0o7777:o} {new}\n"
+        batch += f"chown {status.st_uid} {new}\nchgrp {status.st_gid} {new}\nrename {new} {file}\n"
+    where = stage.testbed.connection
+    host = [f"{where['user']}@{where['host']}"]
+    done = subprocess.run(
+        ["sftp", "-b", "-", *ssh_options(stage), "-P", str(where["port"]), *host],
+        input=batch,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def ssh_options(stage):
+    where = stage.testbed.connection
+    key, known = stage.directory / "loop.key", stage.directory / "loop.known"
+    if not key.exists():
+        key.touch(mode=0o600)
+        key.write_text(stage.testbed.secrets["ssh_key"])
+        known.write_text(f"[{where['host']}]:{where['port']} {where['host_key']}\n")
+    return ["-F", "/dev/null", "-i", str(key), "-o", f"UserKnownHostsFile={known}"]
+
+
+def load_haproxy(stage, kind, resources):
+    where = stage.testbed.connection
+    configuration = Path(where["config_directory"], "haproxy.cfg")
+    check = [str(stage.module._program()), "-c", "-f", str(configuration), "-f", where["routes_directory"]]
+    subprocess.run(check, check=True, capture_output=True)
+    stage.module.tell(stage.testbed, "reload")
+
+
+def load_nginx(stage, kind, resources):
+    """By SSH, until the last one answers."""
+    where = stage.testbed.connection
+    target = ["-p", str(where["port"]), f"{where['user']}@{where['host']}"]
+    tell = f"nginx -t -c {where['configuration']} && kill -HUP $(cat {where['pid_file']})"
+    subprocess.run(["ssh", *ssh_options(stage), *target, tell], check=True, capture_output=True)
+    while not stage.module._answers(stage.testbed, resources[-1]["spec"]):
+        time.sleep(0.02)
 
 
 def nftables(stage, kind, resources):
@@ -280,13 +347,7 @@ LOOPS = {
     "rabbitmq": rabbitmq,
     "kafka": kafka,
     "nftables": nftables,
-    "haproxy": Files(
-        lambda stage: Path(stage.testbed.connection["routes_directory"]),
-        lambda stage: stage.module.tell(stage.testbed, "reload"),
-    ),
-    "nginx": Files(
-        lambda stage: Path(stage.testbed.connection["sites_directory"]),
-        lambda stage: stage.module._reload(stage.testbed),
-    ),
-    "linux": Files(lambda stage: Path(stage.testbed.extra["directory"]), lambda stage: None),
+    "haproxy": Files(lambda stage: Path(stage.testbed.connection["routes_directory"]), by_hand, load_haproxy),
+    "nginx": Files(lambda stage: Path(stage.testbed.connection["sites_directory"]), by_sftp, load_nginx),
+    "linux": Files(lambda stage: Path(stage.testbed.extra["directory"]), by_sftp, lambda *_: None),
 }
