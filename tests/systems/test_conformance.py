@@ -324,6 +324,7 @@ def test_one_failing_resource_does_not_hide_the_others(stage, kind):
         assert "Traceback" not in played.of(resource)["message"]
         assert resource["path"] in played.output
     assert f"{len(bad)} of {len(bad) + 2} failed" in played.output
+    assert '"before"' not in played.output  # whole documents are the events' and not the log's
 
 
 @pytest.mark.threat("values.jinja", "values.shell", "values.options", "values.lines", "values.paths", "values.naughty")

@@ -60,7 +60,8 @@ def told(capsys):
 
     def last():
         answer = json.loads(capsys.readouterr().out.splitlines()[-1])
-        return answer.get("msg") or [(one["message"] or one["status"], one["changed"]) for one in answer["resources"]]
+        resources = json.loads(answer.get("resources", "[]"))
+        return answer.get("msg") or [(one["message"] or one["status"], one["changed"]) for one in resources]
 
     return last
 

@@ -118,6 +118,17 @@ def test_a_module_beside_the_system_is_asked_again_what_it_made_without_changing
     assert boxes.calls == [("replaced", True), ("replaced", False), *again]
 
 
+@pytest.mark.parametrize(("pipe", "told"), [(-1, [ONE.path, TWO.path]), (3, None)])
+def test_a_task_tells_resources_in_its_result_only_where_nobody_reads_its_events(pipe, told):
+    """Who starts a play by hand reads the result; a worker reads events, and its log is spared a thousand documents."""
+    boxes = Boxes({"one": "", "two": "No."})
+    boxes.TOLD, boxes.fd = ("name", "colour"), pipe
+    result = boxes.summary(list(boxes.outcomes([ONE, TWO], "replaced")))
+    assert (result["changed"], result["failed"]) == (True, True)
+    assert (result["made"], result["gone"]) == ([["one", None]], [])
+    assert [event["path"] for event in result["resources"]] == told if told else "resources" not in result
+
+
 def test_a_module_that_breaks_while_it_lists_says_so_in_a_sentence():
     said = Boxes({}).report_gathered()
     assert said["failed"]

@@ -9,17 +9,15 @@ ansible.module_utils.__path__[:] = [
     *dict.fromkeys([*ansible.module_utils.__path__, *constants.DEFAULT_MODULE_UTILS_PATH])
 ]
 
-from ansible.module_utils.mergeyard.action import ModuleAction, plain  # noqa: E402
+from ansible.module_utils.mergeyard.action import ModuleAction  # noqa: E402
 
 
 class ActionModule(ModuleAction):  # type: ignore[misc]
     KIND = "BalancerRoute"
     IDENTITY = ("host", "path")
+    TOLD = ("host", "path", "pool")
 
     def open(self) -> None:
         """The pools that the same work brings go along, as in check mode they are not there yet."""
         super().open()
-        pools = plain(self._task.args).get("pools") or []
-        self.connection["coming"] = [
-            pool["after"]["name"] for pool in pools if pool["status"] == "ok" and pool["after"] is not None
-        ]
+        self.connection["coming"] = [name for [name] in self.told("pools")]

@@ -82,7 +82,8 @@ class RouteFiles(BalancerFiles):
 class PoolFiles(BalancerFiles):
     def __init__(self, connection: dict[str, Any]) -> None:
         super().__init__(Balancer(connection), Pools())
-        self.routes: list[dict[str, Any]] = connection.get("routes", [])
+        self.routes: list[list[str]] = connection.get("routes", [])  # host, path, pool or none
+        self.gone: list[list[str]] = connection.get("gone", [])
 
     def write(self, outcomes: list[Outcome], *, check: bool) -> None:
         """In check mode the routes of the same work are still as they were."""
@@ -96,8 +97,7 @@ class PoolFiles(BalancerFiles):
 
     def sends_then(self) -> dict[str, str]:
         """Where the map sends what the same work has to do with; empty for a route that goes."""
-        found = {}
-        for route in self.routes:
-            name = Routes().name_of(route)
-            found[map_key(name)] = "" if route["gone"] else POOL + route["pool"] if "pool" in route else name
-        return found
+        names = {Routes().name_of({"host": host, "path": path}): pool for host, path, pool in self.routes}
+        gone = [Routes().name_of({"host": host, "path": path}) for host, path, _ in self.gone]
+        sends = {map_key(name): POOL + pool if pool else name for name, pool in names.items()}
+        return {**{map_key(name): "" for name in gone}, **sends}

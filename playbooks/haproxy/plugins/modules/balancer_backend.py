@@ -17,9 +17,14 @@ description:
   - Everything is checked by HAProxy before it is put in place, and takes effect without the loss of a request.
 options:
   routes:
-    description: What the same play did to routes; in check mode they still refer to what they did.
+    description: Routes that the same play brought, RV(made) of theirs; in check mode they still are what they were.
     type: list
-    elements: dict
+    elements: list
+    default: []
+  gone:
+    description: Routes that the same play deleted, RV(gone) of theirs.
+    type: list
+    elements: list
     default: []
 extends_documentation_fragment: [mergeyard]
 """
@@ -43,9 +48,19 @@ resources:
     - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
       there), the reasons of a change, and the message that says what failed.
     - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
-  returned: always
+  returned: when nobody reads events, as in a play started by hand
   type: list
   elements: dict
+made:
+  description: What is there after the call, for later calls of the play.
+  returned: unless O(state=gathered)
+  type: list
+  elements: list
+gone:
+  description: What is there no more, for later calls of the play.
+  returned: unless O(state=gathered)
+  type: list
+  elements: list
 """
 
 if __name__ == "__main__":

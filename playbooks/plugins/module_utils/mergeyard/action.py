@@ -87,6 +87,7 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
     IDENTITY: ClassVar[tuple[str, ...]] = ("name",)
     MARKED: ClassVar[bool] = True  # whether the system can hold our ownership marker
     LONGEST_TEXT: ClassVar[int] = 0  # bytes of a text that the system can be sent, if a longer one breaks a request
+    TOLD: ClassVar[tuple[str, ...]] = ()  # fields of a resource that a later call of the play may need
 
     connection: dict[str, Any]
     directory: str
@@ -149,11 +150,20 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
             yield outcome
 
     def summary(self, outcomes: list[Outcome]) -> dict[str, Any]:
+        """The task's result, which Ansible copies many times and prints when it failed: resources only to a person.
+
+        `made` and `gone` are told to later calls of the play: the fields TOLD of what is there now, or no more.
+        """
         failed = [outcome for outcome in outcomes if outcome.failure]
-        result: dict[str, Any] = {
-            "changed": any(outcome.changed for outcome in outcomes),
-            "resources": [outcome.event(self.KIND) for outcome in outcomes],
-        }
+        result: dict[str, Any] = {"changed": any(outcome.changed for outcome in outcomes)}
+        if self.pipe.fd < 0:
+            result["resources"] = [outcome.event(self.KIND) for outcome in outcomes]
+        if self.TOLD:
+            done = [outcome for outcome in outcomes if not outcome.failure]
+            made = [outcome.after for outcome in done if outcome.after]
+            gone = [outcome.before for outcome in done if outcome.before and not outcome.after]
+            result["made"] = [[spec.get(name) for name in self.TOLD] for spec in made]
+            result["gone"] = [[spec.get(name) for name in self.TOLD] for spec in gone]
         if failed:
             named = ", ".join(outcome.resource.path for outcome in failed[:10])
             more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
@@ -182,7 +192,12 @@ class ResourceAction(ActionBase):  # type: ignore[misc]
             for item in found
         ]
         self.pipe.send({"event": "gathered", "kind": self.KIND, "resources": resources})
-        return {"changed": False, "resources": resources}
+        return {"changed": False, **({"resources": resources} if self.pipe.fd < 0 else {})}
+
+    def told(self, argument: str) -> list[list[Any]]:
+        """What an earlier call of the same play made or took away, or would; see `summary`."""
+        told: list[list[Any]] = plain(self._task.args.get(argument) or [])
+        return told
 
     def outcomes(self, resources: list[Resource], state: str) -> Iterator[Outcome]:
         """Every resource exactly once, in whatever order they are finished."""
@@ -303,7 +318,8 @@ class ModuleAction(ResourceAction):
         """Nothing is held open here."""
 
     def module(self, state: str, config: list[dict[str, Any]], *, check: bool) -> list[dict[str, Any]]:
-        arguments = {"state": state, "config": config, "system": self.connection}
+        """Resources go there and come back as texts: Ansible would walk and copy each of their values many times."""
+        arguments = {"state": state, "config": json.dumps(config), "system": self.connection}
         self._task.check_mode = check
         try:
             answer = self._execute_module(self._task.action, module_args=arguments, task_vars=self.task_vars)
@@ -317,7 +333,7 @@ class ModuleAction(ResourceAction):
             raise SystemDown("There is no /usr/bin/python3 on the system's host; install Python 3 there.")
         if answer.get("failed") or "resources" not in answer:
             raise SystemDown(str(answer.get("msg") or "The system's host gave no result."))
-        resources: list[dict[str, Any]] = plain(answer["resources"])
+        resources: list[dict[str, Any]] = json.loads(str(answer["resources"]))
         return resources
 
     def settle(self, outcomes: list[Outcome], state: str) -> Iterator[Outcome]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def run(kind: str, host: type[Host], *, marked: bool = True) -> None:
     """The module's main: `host` is called with the system's connection, within reach or SystemDown."""
     module = AnsibleModule(
         argument_spec={
-            "config": {"type": "list", "elements": "dict", "default": []},
+            "config": {"type": "json", "default": "[]"},  # a text, as Ansible walks and tags each value of a list
             "state": {"choices": [*STATES], "required": True},
             "system": {"type": "dict", "required": True},
         },
@@ -63,15 +64,15 @@ def run(kind: str, host: type[Host], *, marked: bool = True) -> None:
             opened = host(system)  # type: ignore[call-arg]
             if state == "gathered":
                 found = [{"spec": item.spec, "marker": item.marker} for item in opened.gather()]
-                module.exit_json(changed=False, resources=found)
-            outcomes = [Outcome(Resource.of(item)) for item in module.params["config"]]
+                module.exit_json(changed=False, resources=json.dumps(found))
+            outcomes = [Outcome(Resource.of(item)) for item in json.loads(module.params["config"])]
             for outcome in outcomes:
                 settle(opened, outcome, kind=kind, state=state, marked=marked)
             opened.write(outcomes, check=module.check_mode)
     except SystemDown as down:
         module.fail_json(msg=str(down))
     events: list[dict[str, Any]] = [outcome.event(kind) for outcome in outcomes]
-    module.exit_json(changed=any(outcome.changed for outcome in outcomes), resources=events)
+    module.exit_json(changed=any(outcome.changed for outcome in outcomes), resources=json.dumps(events))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
-from ansible.module_utils.mergeyard.action import ResourceAction, plain  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.action import ResourceAction  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.pairing import (  # type: ignore[import-not-found]
     Found,
     Outcome,
@@ -151,20 +151,6 @@ class PostgresAction(ResourceAction):  # type: ignore[misc]
                 return cursor.execute(query, values).fetchall()
         except psycopg.Error as error:
             raise SystemDown(f"What exists on the server cannot be read. {said(error)}") from error
-
-    def told(self, argument: str) -> list[list[str]]:
-        """What an earlier call of the same play made or took away, or would; see `summary`."""
-        told: list[list[str]] = plain(self._task.args.get(argument) or [])
-        return told
-
-    def summary(self, outcomes: list[Outcome]) -> dict[str, Any]:
-        """Also, for later calls, what is there now and what is gone: the fields of TOLD of each."""
-        done = [outcome for outcome in outcomes if not outcome.failure]
-        made = [[outcome.after[name] for name in self.TOLD] for outcome in done if outcome.after]
-        gone = [
-            [outcome.before[name] for name in self.TOLD] for outcome in done if outcome.before and not outcome.after
-        ]
-        return {**super().summary(outcomes), "made": made, "gone": gone}
 
     def statement(self, template: str, **parts: object) -> sql.Composed:
         """`{name}` holes are identifiers for strings, else composed SQL; values come as sql.Literal."""

@@ -40,7 +40,7 @@ class ActionModule(RabbitAction):  # type: ignore[misc]
         self.exchanges = {(row["vhost"], row["name"]) for row in rows}
         self.exchanges |= {(vhost, name) for vhost in self.arriving for name in EXCHANGES}
         limits = {row["vhost"]: row["value"].get("max-queues", NO_LIMIT) for row in self.get("vhost-limits")}
-        self.most = limits | {name: after["max_queues"] for name, after in self.arriving.items()}
+        self.most = limits | self.arriving
         there = {(one.spec["vhost"], one.spec["name"]): one for one in self.gather()}
         self.count = Counter(vhost for vhost, _ in there)
         return {key: there[key] for one in resources if (key := one.identity(self.IDENTITY)) in there}

@@ -20,6 +20,7 @@ LIMITS = {"max_connections": "max-connections", "max_queues": "max-queues"}
 
 class ActionModule(RabbitAction):  # type: ignore[misc]
     KIND = "RabbitVhost"
+    TOLD = ("name", "max_queues")
 
     rows: dict[str, dict[str, Any]]  # name -> as the broker tells it
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from ansible.module_utils.mergeyard.action import ResourceAction, plain  # type: ignore[import-not-found]
+from ansible.module_utils.mergeyard.action import ResourceAction  # type: ignore[import-not-found]
 from ansible.module_utils.mergeyard.pairing import Outcome, Refused, SystemDown, shown  # type: ignore[import-not-found]
 
 SECONDS = 8
@@ -102,9 +102,8 @@ class RabbitAction(ResourceAction):  # type: ignore[misc]
         return answer.status, answer.read()
 
     def look_for_hosts(self) -> None:
-        """Virtual hosts that are there, and those that the same work brings, with what it gives them."""
-        brought = plain(self._task.args).get("virtual_hosts") or []
-        self.arriving = {event["after"]["name"]: event["after"] for event in brought if event["status"] == "ok"}
+        """Virtual hosts that are there, and those that the same work brings, with the queues that each may have."""
+        self.arriving: dict[str, int] = dict(self.told("virtual_hosts"))
         self.hosts = {row["name"] for row in self.get("vhosts", query="?columns=name")} | {*self.arriving}
 
     def must_be_host(self, field: str, name: object) -> None:

@@ -8,9 +8,9 @@ description:
   - The owner stands in a tag.
 options:
   virtual_hosts:
-    description: What the call before did to virtual hosts; in check mode one may exist only there.
+    description: Virtual hosts that the call before brought, RV(made) of it; in check mode one may exist only there.
     type: list
-    elements: dict
+    elements: list
     default: []
 extends_documentation_fragment: [mergeyard]
 """
@@ -34,7 +34,7 @@ resources:
     - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
       there), the reasons of a change, and the message that says what failed.
     - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
-  returned: always
+  returned: when nobody reads events, as in a play started by hand
   type: list
   elements: dict
 """

@@ -38,7 +38,7 @@ resources:
     - Of each resource path, kind, status (ok or failed) and changed, the spec before and after (null where it is not
       there), the reasons of a change, and the message that says what failed.
     - With O(state=gathered) the identity, spec and owner (marker) of each that is there.
-  returned: always
+  returned: when nobody reads events, as in a play started by hand
   type: list
   elements: dict
 """
