@@ -8,6 +8,7 @@ loads them once: with SFTP where the host is reached by SSH. No file is ever see
 
 import http.client
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -263,7 +264,10 @@ class Files:
 def by_hand(stage, kept):
     for copy, (file, status) in kept.items():
         new = file.with_name(f".{file.name}.new")
-        new.write_bytes(copy.read_bytes())
+        with new.open("wb") as written:
+            written.write(copy.read_bytes())
+            written.flush()
+            os.fsync(written.fileno())
         new.chmod(status.st_mode & 0o7777)
         new.replace(file)
 

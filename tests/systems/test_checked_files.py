@@ -1,6 +1,10 @@
 """Files that a server reads as a whole: checked, put, taken, put back. The server is a pretended one."""
 
+import errno
+import os
 import re
+import shutil
+from pathlib import Path
 
 import ansible.module_utils
 import pytest
@@ -9,6 +13,7 @@ from tests.systems.catalogue import PLAYBOOKS
 
 ansible.module_utils.__path__.append(str(PLAYBOOKS / "plugins" / "module_utils"))
 
+from ansible.module_utils.mergeyard import checked_files  # noqa: E402
 from ansible.module_utils.mergeyard.checked_files import CheckedFiles, Complaint, NotTried, parse, render  # noqa: E402
 from ansible.module_utils.mergeyard.pairing import Outcome, Refused, Resource, pair  # noqa: E402
 
@@ -205,3 +210,37 @@ def test_what_was_added_or_changed_by_hand_is_named():
     assert parse(words, "a", f"{good}say no\n").remarks == ("its file is not as it would be written now",)
     with pytest.raises(Refused):
         render(words, spec, "team/a\nsay no")
+
+
+def test_a_copy_for_which_memory_has_no_room_is_made_on_disk(server, tmp_path, monkeypatch):
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(checked_files, "MEMORY", str(memory))
+    copy, full = shutil.copyfile, []
+
+    def copied(source, target):
+        if memory in Path(target).parents:
+            full.append(target)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copy(source, target)
+
+    assert settle(server, {"a": "yes"}) == {"a": True}
+    monkeypatch.setattr(shutil, "copyfile", copied)
+    server.dislikes = {"bad"}
+    assert settle(server, {"b": "yes", "c": "bad"}) == {"b": True, "c": "The server refuses it: a bad word."}
+    assert full
+    assert [*memory.iterdir()] == []
+    assert written(server) == {"a.txt": "say yes", "b.txt": "say yes"}
+
+
+def test_a_power_cut_leaves_no_empty_file(server, monkeypatch):
+    synced, sync = [], os.fsync
+
+    def seen(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        assert not server.loaded
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    assert settle(server, {"a": "yes", "b": "no"}) == {"a": True, "b": True}
+    assert synced == [".a.txt.new", ".b.txt.new", server.directory.name]
