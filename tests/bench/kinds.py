@@ -32,8 +32,8 @@ PAGE = """# What a thousand cost
 
 Made by `bin/bench kinds{how} --table docs/benchmarks-kinds.md`: a play with as many resources that all are
 new, of an Ansible that is warm as a worker's is, against the system's client library in a bare loop that looks at
-nothing and tells nothing, both on the real server; {rounds}, on {cores} processors. A host that is reached by SSH gets its
-files from the loop by one session of `sftp`, and where a server reads files, it checks and loads them at the end.
+nothing and tells nothing, both on the real server; {rounds}, on {cores} processors. A host that is reached by SSH gets
+its files from the loop by one session of `sftp`, and where a server reads files, it checks and loads them at the end.
 Compare the ratio and not the seconds, which hold for one machine.
 {community}
 """
