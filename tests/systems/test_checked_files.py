@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import ansible.module_utils
@@ -233,14 +234,57 @@ def test_a_copy_for_which_memory_has_no_room_is_made_on_disk(server, tmp_path, m
     assert written(server) == {"a.txt": "say yes", "b.txt": "say yes"}
 
 
-def test_a_power_cut_leaves_no_empty_file(server, monkeypatch):
-    synced, sync = [], os.fsync
+def test_a_power_cut_finds_whole_files_and_hardly_ever_half_a_change(server, monkeypatch):
+    """Every new file is on disk before the first one takes its place; the directory is synced before a reload."""
+    assert settle(server, {"old": "yes"}) == {"old": True}
+    done = []
 
-    def seen(descriptor):
-        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-        assert not server.loaded
+    def seen(what):
+        original = getattr(Path, what)
+        monkeypatch.setattr(Path, what, lambda path, *to, **how: done.append(what) or original(path, *to, **how))
+
+    def synced(descriptor):
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        assert [*server.loaded] == ["old"]
+
+    monkeypatch.setattr(os, "fsync", synced)
+    seen("replace")
+    seen("unlink")
+    assert settle(server, {"a": "yes", "b": "no"}, leaving=["old"]) == {"a": True, "b": True, "old": True}
+    new = [".a.txt.new", ".b.txt.new"]
+    assert done == [*new, "replace", "replace", "unlink", server.directory.name, "unlink"]  # at last the mark
+    assert {*server.loaded} == {"a", "b"}
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_full_disk_changes_nothing_and_is_said(server, monkeypatch, at):
+    """Whenever it fills up: at one of the files, or at what follows from them, when they are put back."""
+    assert settle(server, {"old": "yes", "a": "first"}) == {"old": True, "a": True}
+    calls, sync = [], os.fsync
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == at:
+            raise OSError(errno.ENOSPC, "No space left on device")
         sync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", seen)
-    assert settle(server, {"a": "yes", "b": "no"}) == {"a": True, "b": True}
-    assert synced == [".a.txt.new", ".b.txt.new", server.directory.name]
+    monkeypatch.setattr(os, "fsync", full)
+    failures = settle(server, {"a": "second", "b": "new"}, leaving=["old"])
+    how = "did not take" if at == 3 else "cannot be written, so nothing was changed"
+    assert all(how in failure and "No space left on device" in failure for failure in failures.values())
+    assert len(failures) == 3
+    assert written(server).keys() - {"reload-pending"} == {"old.txt", "a.txt"}
+    assert written(server)["a.txt"] == "say first"
+    assert server.loaded["a"].endswith("say first\n")
+    assert settle(server, {"a": "second", "b": "new"}, leaving=["old"]) == {"a": True, "b": True, "old": True}
+    assert {name: text.splitlines()[-1] for name, text in server.loaded.items()} == {"a": "say second", "b": "say new"}
+
+
+def test_copies_in_memory_that_a_killed_module_left_are_taken_away(server, tmp_path, monkeypatch):
+    memory = tmp_path / "memory"
+    for name, age in (("mergeyard-check-old", 3700), ("mergeyard-check-now", 0), ("others", 3700)):
+        (memory / name / "inside").mkdir(parents=True)
+        os.utime(memory / name, (time.time() - age,) * 2)
+    monkeypatch.setattr(checked_files, "MEMORY", str(memory))
+    assert settle(server, {"a": "yes"}) == {"a": True}
+    assert sorted(path.name for path in memory.iterdir()) == ["mergeyard-check-now", "others"]

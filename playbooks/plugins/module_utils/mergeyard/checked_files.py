@@ -8,10 +8,12 @@ system. It must not know any system.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ HEADER = "# mergeyard: "
 WARNING = "# Written by Mergeyard. What is changed here by hand is undone."
 PENDING = "reload-pending"
 MEMORY = "/dev/shm"  # a directory of which everything is copied for each check is made there in no time
+STAGED = "mergeyard-check-"
 
 Files = Mapping[str, "str | None"]  # name without suffix -> content; None: it goes
 
@@ -231,7 +234,8 @@ def staged(server: Server, files: Files) -> list[Complaint]:
 
 
 def staged_in(directory: str | None, server: Server, files: Files) -> list[Complaint]:
-    with tempfile.TemporaryDirectory(dir=directory) as place:
+    forget(directory)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=STAGED) as place:
         for name in all_names(server):
             if name not in files:
                 shutil.copyfile(server.directory / f"{name}{server.suffix}", Path(place, f"{name}{server.suffix}"))
@@ -241,48 +245,101 @@ def staged_in(directory: str | None, server: Server, files: Files) -> list[Compl
         return server.check(Path(place))
 
 
+def forget(directory: str | None) -> None:
+    """Copies of modules that were killed an hour ago and more: nobody else would take them out of memory."""
+    for left in Path(directory).glob(f"{STAGED}*") if directory else ():
+        with contextlib.suppress(OSError):
+            status = left.lstat()
+            if status.st_uid == os.geteuid() and status.st_mtime < time.time() - 3600:
+                shutil.rmtree(left)
+
+
 def apply(server: Server, files: Files, outcomes: list[Outcome]) -> None:
     pending = server.directory / PENDING
     whole = pending.exists()
     if not files and not whole:
         return
+    concerned = [outcome for outcome in outcomes if outcome.changed or not files]
     before = {name: content_of(server, name) for name in files}
-    pending.touch()  # outlives a crash between the files and the server, so that the next run makes it take them
-    put(server, files)
-    if not (said := server.take(before, files, whole=whole)):
+    try:
+        pending.touch()  # outlives a crash between the files and the server, so that the next run makes it take them
+        ready = written(server, files)
+    except OSError as error:
+        if not whole:
+            pending.unlink(missing_ok=True)
+        fail(concerned, f"{server.directory} cannot be written, so nothing was changed: {error.strerror}.")
+        return
+    try:
+        place(server, ready)
+        said = server.take(before, files, whole=whole)
+    except OSError as error:  # as where what follows from the files finds no room
+        said = f"its files cannot be put in place: {error.strerror}."
+    if not said:
         pending.unlink(missing_ok=True)
         return
+    sentence = f"{server.title} did not take the new configuration, the old one still serves: {said}"
     if files:
-        put(server, before)
-        if not isinstance(said, NotTried):
-            server.take(files, before, whole=True)
-        elif not whole:
-            pending.unlink(missing_ok=True)
+        try:
+            place(server, written(server, before))
+            if not isinstance(said, NotTried):
+                server.take(files, before, whole=True)
+            elif not whole:
+                pending.unlink(missing_ok=True)
+        except OSError as error:
+            sentence += f" Its files cannot be put back ({error.strerror}): see to {server.directory} and try again."
+    fail(concerned, sentence)
+
+
+def fail(outcomes: list[Outcome], sentence: str) -> None:
     for outcome in outcomes:
-        if not outcome.failure and (outcome.changed or not files):
-            outcome.fail(f"{server.title} did not take the new configuration, the old one still serves: {said}")
+        if not outcome.failure:
+            outcome.fail(sentence)
 
 
-def put(server: Server, files: Files) -> None:
-    for name, content in files.items():
-        path = server.directory / f"{name}{server.suffix}"
-        if content is None:
+def written(server: Server, files: Files) -> dict[Path, Path | None]:
+    """Where each file belongs, and the new one beside it, on disk to its last byte; none where it goes."""
+    ready: dict[Path, Path | None] = {}
+    try:
+        for name, content in files.items():
+            path = server.directory / f"{name}{server.suffix}"
+            ready[path] = new_of(path) if content is not None else None
+            if content is not None:
+                write(new_of(path), content)
+    except OSError:
+        for new in filter(None, ready.values()):
+            new.unlink(missing_ok=True)
+        raise
+    return ready
+
+
+def place(server: Server, ready: Mapping[Path, Path | None]) -> None:
+    """All at once, as nearly as a directory can: a power cut or a reload of somebody's finds few half done."""
+    for path, new in ready.items():
+        if new is not None:
+            new.replace(path)
+    for path, new in ready.items():
+        if new is None:
             path.unlink(missing_ok=True)
-        else:
-            put_file(path, content)
     server.placed()
     sync(server.directory)
 
 
-def put_file(path: Path, content: str) -> None:
-    """Whoever reads it sees the old content or the new one, after a power cut too."""
-    new = path.with_name(f".{path.name}.new")
+def new_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def write(new: Path, content: str) -> None:
     with new.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     new.chmod(0o644)
-    new.replace(path)
+
+
+def put_file(path: Path, content: str) -> None:
+    """Whoever reads it sees the old content or the new one, after a power cut too."""
+    write(new_of(path), content)
+    new_of(path).replace(path)
 
 
 def sync(directory: Path) -> None:
