@@ -139,6 +139,7 @@ def environment(folder: Path, *, home: Path, temporary: Path) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ENABLED": "ini",
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_NO_TARGET_SYSLOG": "True",  # a host's log would get every document at each look
         "ANSIBLE_FORCE_COLOR": "True",
         "ANSIBLE_DEPRECATION_WARNINGS": "False",
         "ANSIBLE_CALLBACK_PLUGINS": _callbacks(),

@@ -192,6 +192,7 @@ class Stage:
             "HOME": str(attempt),
             "LANG": "C.UTF-8",
             "ANSIBLE_PIPELINING": "True",
+            "ANSIBLE_NO_TARGET_SYSLOG": "True",
             "ANSIBLE_ACTION_PLUGINS": f"{folder / 'plugins/action'}:{PLAYBOOKS / 'plugins/action'}",
             "ANSIBLE_LIBRARY": str(folder / "plugins" / "modules"),
             "ANSIBLE_MODULE_UTILS": f"{folder / 'plugins/module_utils'}:{PLAYBOOKS / 'plugins/module_utils'}",
