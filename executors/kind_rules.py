@@ -4,6 +4,7 @@ Pure: text in, sentences out. It must not know any kind by name.
 """
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import yaml
@@ -58,6 +59,8 @@ def field_problems(field: Mapping[str, Json]) -> Iterator[str]:
 
 
 def apply_problems(kind: str, text: str) -> Iterator[str]:
+    if re.search(r"\{\{[^}]*(\.resources\b|\[['\"]resources['\"]\])", text):
+        yield "A task's result holds no resources in a worker: name fields in TOLD and read made or gone of the result."
     for state in ("replaced", "deleted"):
         if f"mergeyard.kinds.{kind}.{state}" not in text:
             yield f"{kind} is never {state}: call its module with mergeyard.kinds.{kind}.{state}."

@@ -87,6 +87,12 @@ def test_what_an_author_breaks_is_named_with_its_file(made, file, old, new, told
         ("plugins/action/shop_shelf.py", '"ShopShelf"', '"ShopShlf"', "0 action plugins say KIND = 'ShopShelf'"),
         ("plugins/action/shop_shelf.py", '("name",)', '("id",)', "IDENTITY of plugins/action/shop_shelf.py is ('id',)"),
         ("apply.yml", "ShopShelf.deleted }}", "ShopShelf.replaced }}", "ShopShelf is never deleted"),
+        (
+            "apply.yml",
+            "state: replaced",
+            'state: replaced\n        old: "{{ x.resources | default([]) }}"',
+            "made or gone",
+        ),
         ("discover.yml", "state: gathered", "state: replaced", "ShopShelf is never listed"),
         ("plugins/modules/shop_shelf.py", "\nRETURN = ", "\nRESULT = ", "modules/shop_shelf.py: It has no RETURN;"),
         (
