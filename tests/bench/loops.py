@@ -278,7 +278,9 @@ def by_sftp(stage, kept):
     for copy, (file, status) in kept.items():
         new = file.with_name(f".{file.name}.new")
         batch += f"put -f {copy} {new}\nchmod {status.st_mode & 0o7777:o} {new}\n"
-        batch += f"chown {status.st_uid} {new}\nchgrp {status.st_gid} {new}\nrename {new} {file}\n"
+        batch += f"chown {status.st_uid} {new}\n" if status.st_uid != os.geteuid() else ""
+        batch += f"chgrp {status.st_gid} {new}\n" if status.st_gid != os.getegid() else ""
+        batch += f"rename {new} {file}\n"
     where = stage.testbed.connection
     host = [f"{where['user']}@{where['host']}"]
     done = subprocess.run(
