@@ -20,6 +20,10 @@ from executors.ansible.idioms import plugin_problems, problems_of
 BOOKS = ("apply.yml", "discover.yml")
 PARTS = (*BOOKS, "system.yml", "testbed.py")
 NO_MODULE = "This file is missing; where the action plugin does all the work it holds the documentation alone."
+BESIDE_A_PLAYBOOK = re.compile(r"(group|host)_vars|roles|collections|library|module_utils|\w+_plugins")
+UNSEEN = (
+    "Ansible takes in what lies here, and nobody looks it over; put plugins below plugins/, and vars into the play."
+)
 WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -93,14 +97,16 @@ def problems(roots: list[Path], beside: Iterable[Path] = ()) -> Iterator[str]:
 def type_problems(system: SystemType, kinds: Mapping[str, Kind]) -> Iterator[str]:
     folder = system.folder
     yield from (f"{folder / name}: This file is missing." for name in PARTS if not (folder / name).is_file())
+    yield from (f"{path}: {UNSEEN}" for path in sorted(folder.iterdir()) if BESIDE_A_PLAYBOOK.fullmatch(path.name))
     plugins = sorted((folder / "plugins").rglob("*.py"))
     texts = {file: file.read_text() for file in [*plugins, *(folder / name for name in PARTS)] if file.is_file()}
     unreadable = dict(filter(None, map(unreadable_part, texts.items())))
     yield from (f"{file}: {why}" for file, why in unreadable.items())
     if unreadable or not all(folder / name in texts for name in PARTS):
         return
+    own = {file.stem for file in plugins if file.parent == folder / "plugins" / "action"}
     for file, text in texts.items():
-        found = plugin_problems(text) if file in plugins else problems_of(text) if file.name in BOOKS else []
+        found = plugin_problems(text) if file in plugins else problems_of(text, own) if file.name in BOOKS else []
         yield from (f"{file}: {problem}" for problem in found)
     for name in system.kinds:
         yield from kind_problems(folder, kinds[name], texts)

@@ -12,7 +12,7 @@ import yaml
 from changes.documents import Json
 from changes.kinds import Kind
 from changes.schema import as_dict
-from executors.ansible.idioms import tasks_of
+from executors.ansible.idioms import tasks_in
 
 
 def fields_of(schema: Mapping[str, Json], place: str = "spec") -> Iterator[tuple[str, dict[str, Json]]]:
@@ -67,7 +67,7 @@ def apply_problems(kind: str, text: str) -> Iterator[str]:
 
 
 def discover_problems(kind: str, module: str, text: str) -> Iterator[str]:
-    gathered = (task.get(module) for play in yaml.safe_load(text) for task in tasks_of(play))
+    gathered = (task.get(module) for task in tasks_in(text))
     if not any(isinstance(call, dict) and call.get("state") == "gathered" for call in gathered):
         yield f"{kind} is never listed: call {module} with state: gathered."
 
@@ -106,7 +106,7 @@ def documentation_problems(module: str, text: str, books: Iterable[str]) -> Iter
     options = {*as_dict(documentation.get("options", {}))}
     if "mergeyard" in str(documentation.get("extends_documentation_fragment")):
         options |= OPTIONS_OF_ALL
-    tasks = [task for book in books for play in yaml.safe_load(book) for task in tasks_of(play)]
+    tasks = [task for book in books for task in tasks_in(book)]
     used = {name for task in tasks for name in as_dict(task.get(module, {}))}
     if unsaid := sorted(used - options):
         yield f"Its DOCUMENTATION does not say what {' and '.join(unsaid)} is, which a playbook gives it."

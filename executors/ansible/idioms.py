@@ -1,57 +1,42 @@
-"""Owns the idioms that no playbook or plugin of the catalogue may use: through each of them data becomes code.
+"""Owns what a playbook of the catalogue may say, and what no plugin of it may call, so that no value becomes code.
 
-Pure: text in, sentences out. See the threat model for what was proven of each.
+Pure: text in, sentences out. A playbook may say what is listed here and nothing else. See the threat model for what was
+proven of the rest.
 """
 
 import ast
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, TypeGuard
 
 import yaml
 
-FREE_FORM = {"shell", "command", "raw", "script", "expect"}
-FORBIDDEN_MODULES = {
-    "include_vars",
-    "set_fact",
-    "add_host",
-    "group_by",
-    "template",
-    "assemble",
-    "meta",
-    "import_playbook",
+PLAY_SECTIONS = ("pre_tasks", "tasks", "post_tasks", "handlers")
+TASK_SECTIONS = ("block", "rescue", "always")
+PLAY_WORDS = {"name", "hosts", "gather_facts", "vars", *PLAY_SECTIONS}
+TASK_WORDS = {"name", "vars", "register", "when", "failed_when", "changed_when", "until", "retries", "delay", "timeout"}
+TASK_WORDS |= {"ignore_errors", "ignore_unreachable", "notify", "listen", "tags", *TASK_SECTIONS}
+SHARED_MODULES = {"ssh_access"}
+BUILTIN: dict[
+    str, set[str] | None
+] = {  # each of Ansible's own modules that a playbook may call: which of its arguments may hold a value, None for all
+    "assert": {"msg", "fail_msg", "success_msg"},
+    "command": {"argv"},
+    "debug": {"msg"},
+    "fail": {"msg"},
+    "set_fact": None,
 }
-FORBIDDEN_KEYS = {
-    "environment",
-    "delegate_to",
-    "vars_files",
-    "vars_prompt",
-    "connection",
-    "become",
-    "become_user",
-    "remote_user",
-    "module_defaults",
-    "no_log",
-    "include_tasks",
-    "import_tasks",
-    "include_role",
-    "import_role",
-    "loop",
-    "with_items",
-    "check_mode",
-    "async",
-    "collections",
-    "roles",
-}
-FORBIDDEN_TEXT = {
-    r"lookup\(\s*['\"](?!ansible\.builtin\.file['\"])": "a lookup other than ansible.builtin.file",
-    r"query\(|\bq\(": "query()",
-    r"\bwith_\w+\s*:": "with_*",
-    r"!unsafe|!vault": "a YAML tag",
-    r"hostvars\s*\[|\bvars\s*\[": "variables by a name from data",
-    r"\|\s*(from_yaml|from_yaml_all|extract|eval|template)\b": "a filter that gives data more power",
-}
+RUNNERS = {"ash", "bash", "dash", "env", "ksh", "perl", "python", "python3", "sh", "ssh", "su", "sudo", "xargs", "zsh"}
+TEMPLATE = re.compile(r"\{\{|\{%")
 THE_ONE_LOOKUP = "lookup('ansible.builtin.file', mergeyard_dir ~ '/item.json') | from_json"
+FORBIDDEN_TEXT = {
+    r"\b(lookup|query|q)\s*\(": f"a lookup other than {THE_ONE_LOOKUP}; read the value from item.json",
+    r"\b(host)?vars\s*(\[|\.\s*get\b)": "a variable by a name from data; write the variable's name",
+    r"(\||\bmap\(\s*['\"])\s*(\w+\.)*(from_yaml|from_yaml_all|extract|eval|template)\b": (
+        "a filter that gives data more power; read fields by their names, and texts in the module"
+    ),
+    r"\{%[-+]?\s*(include|import|from|extends)\b": "a template that takes in a file; write its text here",
+}
 DANGEROUS_CALLS = {"eval", "exec", "compile", "__import__", "system", "popen"}
 
 SSH_VARIABLES = {  # how a play may say that its system is reached by SSH; the files are the action ssh_access's
@@ -70,43 +55,135 @@ SSH_VARIABLES = {  # how a play may say that its system is reached by SSH; the f
 }
 
 
-def problems_of(text: str) -> list[str]:
-    """Each idiom of a playbook by which a value could become a template, path, option, command or host."""
-    problems = [why for pattern, why in FORBIDDEN_TEXT.items() if re.search(pattern, text)]
-    for found in re.findall(r"lookup\([^}]*", text):
-        if not found.strip().startswith(THE_ONE_LOOKUP):
-            problems.append(f"a lookup of something else than item.json: {found}")
-    for play in yaml.safe_load(text) or []:
-        if play.get("gather_facts") is not False:
-            problems.append("gather_facts is not false")
-        problems += [f"play key {key}" for key in play if key in FORBIDDEN_KEYS]
-        problems += [
-            f"the variable {name} is not {SSH_VARIABLES.get(name, 'one that a playbook may set')!r}"
-            for name, value in (play.get("vars") or {}).items()
-            if name.startswith("ansible_") and value != SSH_VARIABLES.get(name)
-        ]
-        problems += [problem for task in tasks_of(play) for problem in task_problems(task)]
+def problems_of(text: str, own: Collection[str] = ()) -> list[str]:
+    """Each place of a playbook where a value could become a template, path, option, command, variable or host.
+
+    `own`: the modules of the system type, by their action plugins.
+    """
+    plays = yaml.safe_load(text)
+    if not _are_mappings(plays):
+        return ["It is not a list of plays; write '- name: ...' with hosts, gather_facts, vars and tasks."]
+    problems = []
+    for play in plays:
+        parts = [("play", play, play_problems(play))]
+        parts += [("task", task, task_problems(task, {*own, *SHARED_MODULES})) for task in tasks_of(play)]
+        for what, part, found in parts:
+            where = f"{what} {part.get('name')!r}"
+            problems += [f"{where}: {problem}." for problem in (*found, *part_problems(part))]
     return problems
 
 
+def tasks_in(text: str) -> Iterator[dict[str, Any]]:
+    plays = yaml.safe_load(text)
+    for play in plays if _are_mappings(plays) else []:
+        yield from tasks_of(play)
+
+
 def tasks_of(play: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for section in ("pre_tasks", "tasks", "post_tasks", "handlers", "block", "rescue", "always"):
-        for task in play.get(section) or []:
+    for section in (*PLAY_SECTIONS, *TASK_SECTIONS):
+        tasks = play.get(section)
+        for task in tasks if _are_mappings(tasks) else []:
             yield task
             yield from tasks_of(task)
 
 
-def task_problems(task: dict[str, Any]) -> Iterator[str]:
-    for key, value in task.items():
-        short = key.rsplit(".", 1)[-1]
-        if key in FORBIDDEN_KEYS or short in FORBIDDEN_KEYS | FORBIDDEN_MODULES:
-            yield f"{key} in task {task.get('name')}"
-        if short in FREE_FORM and not (isinstance(value, dict) and "--" in value.get("argv", [])):
-            yield f"{key} without argv and -- in task {task.get('name')}"
-        if key in ("when", "failed_when", "changed_when") and "{{" in str(value):
-            yield f"{key} with a template in task {task.get('name')}"
+def _are_mappings(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def part_problems(part: dict[str, Any]) -> Iterator[str]:
+    """What holds for a play, a block and a task alike, but for the tasks below it."""
+    sections = {*PLAY_SECTIONS, *TASK_SECTIONS}
+    yield from (f"{key} is not a list of tasks" for key in part if key in sections and not _are_mappings(part[key]))
+    yield from variable_problems("vars", part.get("vars") or {})
+    for place, value in texts_of({key: value for key, value in part.items() if key not in sections}):
+        if place == "a name" and TEMPLATE.search(value):
+            yield f"the name {value!r} comes from data; write it out"
+        yield from (why for pattern, why in FORBIDDEN_TEXT.items() if re.search(pattern, value))
+
+
+def texts_of(value: object, place: str = "a value") -> Iterator[tuple[str, str]]:
+    """Every text at every depth, without the one lookup, and whether it is a value or a name of one."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from texts_of(name, "a name")
+            yield from texts_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts_of(inner)
+    elif isinstance(value, str):
+        yield place, value.replace(THE_ONE_LOOKUP, "")
+
+
+def has_template(value: object) -> bool:
+    return any(TEMPLATE.search(text) for _, text in texts_of(value))
+
+
+def variable_problems(key: str, variables: object) -> Iterator[str]:
+    if not isinstance(variables, dict):
+        yield f"{key} is not a mapping; write names and values"
+        return
+    for name, value in variables.items():
+        if str(name).startswith("ansible_") and value != SSH_VARIABLES.get(name):
+            right = SSH_VARIABLES.get(name, "one that a playbook may set; leave it out")
+            yield f"the variable {name} in {key} is not {right}"
+
+
+def play_problems(play: dict[str, Any]) -> Iterator[str]:
+    if play.get("gather_facts") is not False:
+        yield "gather_facts is not false; write gather_facts: false"
+    if play.get("hosts") != "system":
+        yield "hosts is not system; write hosts: system, the only host that a play has"
+    if unknown := sorted({*map(str, play)} - PLAY_WORDS):
+        yield f"{' and '.join(unknown)}: a play says nothing but {', '.join(sorted(PLAY_WORDS))}; leave it out"
+
+
+def task_problems(task: dict[str, Any], own: Collection[str]) -> Iterator[str]:
     if not task.get("name"):
-        yield "a task without a name"
+        yield "a task without a name; say what it does"
+    for key, value in task.items():
+        module = str(key).removeprefix("ansible.builtin.")
+        if key == "register":
+            yield from variable_problems(key, {value: None} if isinstance(value, str) else value)
+        if key in TASK_WORDS - {"vars", *TASK_SECTIONS} and has_template(value):
+            yield f"{key} with a template; conditions are written without braces, all else as it is"
+        elif key in own or module in BUILTIN:
+            yield from call_problems(module, value or {})
+        elif key not in TASK_WORDS:
+            yield (
+                f"{key} is no module that a playbook may call, and nothing else that a task may say; call a module "
+                f"of the type's own or {', '.join(sorted(BUILTIN))}, and do it there, where a value stays one"
+            )
+
+
+def call_problems(module: str, arguments: object) -> Iterator[str]:
+    if not isinstance(arguments, dict):
+        yield f"{module} is not given a mapping; write each argument by its name"
+        return
+    if module == "set_fact":
+        yield from variable_problems(module, arguments)
+    if module == "command":
+        yield from command_problems(arguments)
+    free = BUILTIN.get(module)
+    for name, value in arguments.items():
+        if free is not None and name not in free and has_template(value):
+            yield f"{module} with a value in {name}; only {', '.join(sorted(free))} may hold one"
+
+
+def command_problems(arguments: dict[str, Any]) -> Iterator[str]:
+    argv = arguments.get("argv")
+    if not isinstance(argv, list):
+        yield "command without a list argv; write argv: [tool, option, '--', value], which nothing takes apart"
+        return
+    first = next((number for number, word in enumerate(argv) if has_template(word)), None)
+    if first is None:
+        return
+    if "--" not in argv[1:first]:
+        yield "command with a value that is not behind '--'; write '--' before it, or it may be an option or the tool"
+    if str(argv[0]).rpartition("/")[2] in RUNNERS:
+        yield f"command that gives a value to {argv[0]}, which may run it; name the tool itself"
+    if arguments.get("expand_argument_vars") is not False:
+        yield "command with a value without expand_argument_vars: false; add it, or $NAME in a value is replaced"
 
 
 def plugin_problems(text: str) -> list[str]:

@@ -122,6 +122,14 @@ def test_what_could_not_work_is_named_before_it_is_tried(made, file, old, new, t
     assert any(told in problem for problem in found), found
 
 
+@pytest.mark.threat("worker.idioms")
+def test_what_ansible_would_take_in_unseen_is_named(made):
+    folders = [made / name for name in ("filter_plugins", "group_vars", "host_vars", "library", "roles")]
+    for folder in folders:
+        folder.mkdir()
+    assert list(authoring.problems([made.parent])) == [f"{folder}: {authoring.UNSEEN}" for folder in folders]
+
+
 def test_a_kind_without_words_for_people_is_told_field_by_field(made):
     file = made / "kinds" / "ShopShelf.yml"
     kind = yaml.safe_load(file.read_text())

@@ -45,32 +45,121 @@ every_kind = pytest.mark.parametrize("kind", [Kind(*names) for names in KINDS], 
 every_type = pytest.mark.parametrize("type_name", TYPES)
 
 
-PLAY = "- hosts: system\n  gather_facts: false\n  tasks:\n    - name: x\n"
+PLAY = "- name: y\n  hosts: system\n  gather_facts: false\n  tasks:\n    - name: x\n"
+PLAIN = "- hosts: system\n  gather_facts: false\n  "
 
 
 @pytest.mark.threat("worker.idioms")
 @pytest.mark.parametrize(
-    "text",
+    ("said", "text"),
     [
-        "      ansible.builtin.shell: echo {{ mergeyard.system.name }}\n",
-        "      command: echo {{ x }}\n",
-        "      ansible.builtin.command: {argv: [echo, '{{ x }}']}\n",
-        "      ansible.builtin.debug: {msg: \"{{ lookup('pipe', x) }}\"}\n",
-        "      ansible.builtin.debug: {msg: \"{{ lookup('vars', x) }}\"}\n",
-        "      ansible.builtin.debug: {msg: \"{{ lookup('ansible.builtin.file', x) }}\"}\n",
-        "      ansible.builtin.include_tasks: '{{ x }}'\n",
-        "      ansible.builtin.include_vars: x.yml\n",
-        "      ansible.builtin.set_fact: {'{{ x }}': 1}\n",
-        "      ansible.builtin.add_host: {name: '{{ x }}'}\n",
-        "      ansible.builtin.template: {src: x, dest: y}\n",
-        "      kafka: {}\n      environment: {A: '{{ x }}'}\n",
-        "      kafka: {}\n      delegate_to: '{{ x }}'\n",
-        '      kafka: {}\n      when: "{{ x }}"\n',
-        "      kafka: {}\n      check_mode: false\n",
+        ("ansible.builtin.shell is no module", "ansible.builtin.shell: echo {{ mergeyard.system.name }}"),
+        ("win_shell is no module", "win_shell: echo {{ x }}"),
+        ("other.command is no module", "other.command: {argv: [tool, --, x]}"),
+        ("action is no module", "action: ansible.builtin.shell echo {{ x }}"),
+        ("local_action is no module", "local_action: shell echo {{ x }}"),
+        ("args is no module", "kafka: {}\n      args: '{{ x }}'"),
+        ("kafka is not given a mapping", "kafka: '{{ x }}'"),
+        ("copy is no module", "copy: {content: 'server {{ x }}', dest: /x}"),
+        ("ansible.builtin.copy is no module", "ansible.builtin.copy: {src: '{{ x }}', dest: /x}"),
+        ("lineinfile is no module", "lineinfile: {line: '{{ x }}', path: /x}"),
+        ("ansible.builtin.template is no module", "ansible.builtin.template: {src: x, dest: y}"),
+        ("script is no module", "script: tool -- {{ x }}"),
+        ("ansible.builtin.include_tasks is no module", "ansible.builtin.include_tasks: '{{ x }}'"),
+        ("import_tasks is no module", "import_tasks: more.yml"),
+        ("include_role is no module", "include_role: {name: x}"),
+        ("ansible.builtin.include_vars is no module", "ansible.builtin.include_vars: x.yml"),
+        ("ansible.builtin.add_host is no module", "ansible.builtin.add_host: {name: '{{ x }}'}"),
+        ("meta is no module", "meta: clear_facts"),
+        ("setup is no module", "setup: {}"),
+        ("command is not given a mapping", "command: echo {{ x }}"),
+        ("command without a list argv", "command: {cmd: echo x}"),
+        ("command without a list argv", "command: {argv: '{{ x }} -- y'}"),
+        ("not behind '--'", "ansible.builtin.command: {argv: [echo, '{{ x }}'], expand_argument_vars: false}"),
+        ("not behind '--'", "command: {argv: [tool, '{{ x }}', '--', y], expand_argument_vars: false}"),
+        ("not behind '--'", "command: {argv: ['--', '{{ x }}'], expand_argument_vars: false}"),
+        ("may run it", "command: {argv: [/bin/bash, -c, --, '{{ x }}'], expand_argument_vars: false}"),
+        ("$NAME in a value is replaced", "command: {argv: [tool, --, '{{ x }}']}"),
+        ("a value in stdin", "command: {argv: [tool], stdin: '{{ x }}'}"),
+        ("a value in var", "debug: {var: '{{ x }}'}"),
+        ("a value in that", "ansible.builtin.assert: {that: '{{ x }}'}"),
+        ("the name '{{ x }}' comes from data", "ansible.builtin.set_fact: {'{{ x }}': 1}"),
+        ("the variable ansible_host", "ansible.builtin.set_fact: {ansible_host: '{{ x }}'}"),
+        ("set_fact is not given a mapping", "set_fact: a={{ x }}"),
+        ("the variable ansible_host", "kafka: {}\n      vars: {ansible_host: '{{ x }}'}"),
+        ("the variable ansible_ssh_common_args", "kafka: {}\n      vars: {ansible_ssh_common_args: '{{ x }}'}"),
+        ("the variable ansible_host", "block: [{name: z, kafka: {}}]\n      vars: {ansible_host: '{{ x }}'}"),
+        ("task 'z': the variable", "block: [{name: z, kafka: {}, vars: {ansible_user: '{{ x }}'}}]"),
+        ("vars is not a mapping", "kafka: {}\n      vars: '{{ x }}'"),
+        ("the variable ansible_host", "kafka: {}\n      register: ansible_host"),
+        ("register with a template", "kafka: {}\n      register: '{{ x }}'"),
+        ("notify with a template", "kafka: {}\n      notify: '{{ x }}'"),
+        ("when with a template", "kafka: {}\n      when: '{{ x }}'"),
+        ("until with a template", "kafka: {}\n      until: ['{{ x }}']"),
+        ("environment is no module", "kafka: {}\n      environment: {A: '{{ x }}'}"),
+        ("delegate_to is no module", "kafka: {}\n      delegate_to: '{{ x }}'"),
+        ("check_mode is no module", "kafka: {}\n      check_mode: false"),
+        ("become_exe is no module", "kafka: {}\n      become_exe: '{{ x }}'"),
+        ("module_defaults is no module", "kafka: {}\n      module_defaults: {kafka: '{{ x }}'}"),
+        ("with_pipe is no module", "kafka: {}\n      with_pipe: '{{ x }}'"),
+        ("loop is no module", "kafka: {}\n      loop: '{{ x }}'"),
+        ("a lookup other than", "ansible.builtin.debug: {msg: \"{{ lookup('pipe', x) }}\"}"),
+        ("a lookup other than", "ansible.builtin.debug: {msg: \"{{ lookup ('url', x) }}\"}"),
+        ("a lookup other than", "ansible.builtin.debug: {msg: \"{{ lookup('vars', x) }}\"}"),
+        ("a lookup other than", "ansible.builtin.debug: {msg: \"{{ lookup('ansible.builtin.file', x) }}\"}"),
+        ("a lookup other than", "kafka: {}\n      when: query ('pipe', x)"),
+        ("a variable by a name from data", "kafka: {config: '{{ hostvars[x] }}'}"),
+        ("a variable by a name from data", "kafka: {config: '{{ vars.get(x) }}'}"),
+        ("a filter that gives data more power", "kafka: {config: '{{ x | ansible.builtin.from_yaml }}'}"),
+        ("a filter that gives data more power", "kafka: {config: \"{{ x | map('extract', y) }}\"}"),
+        ("a template that takes in a file", "kafka: {config: '{% include x %}'}"),
+        ("block is not a list of tasks", "block: '{{ x }}'"),
     ],
 )
-def test_the_lint_finds_each_idiom(text):
-    assert problems_of(PLAY + text) != []
+def test_the_lint_finds_each_idiom(said, text):
+    [problem] = problems_of(f"{PLAY}      {text}\n", {"kafka"})
+    assert said in problem
+    assert problem.startswith("task '")
+
+
+@pytest.mark.threat("worker.idioms")
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("hosts is not system", "- hosts: '{{ x }}'\n  gather_facts: false\n"),
+        ("gather_facts is not false", "- hosts: system\n"),
+        ("strategy: a play says nothing but", PLAIN + "strategy: '{{ x }}'\n"),
+        ("become_exe: a play", PLAIN + "become_exe: '{{ x }}'\n"),
+        ("roles: a play", PLAIN + "roles: [x]\n"),
+        ("vars_files: a play", PLAIN + "vars_files: ['{{ x }}']\n"),
+        ("module_defaults: a play", PLAIN + "module_defaults: {command: {chdir: '{{ x }}'}}\n"),
+        ("import_playbook: a play", PLAIN + "import_playbook: x.yml\n"),
+        ("vars is not a mapping", PLAIN + "vars: '{{ x }}'\n"),
+        ("tasks is not a list of tasks", PLAIN + "tasks: [x]\n"),
+        ("is not a list of plays", ""),
+        ("is not a list of plays", "x"),
+    ],
+)
+def test_the_lint_finds_what_no_play_may_say(said, text):
+    [problem] = problems_of(text)
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kafka: {config: '{{ x }}'}\n      register: y\n      when: x.y is defined\n      ignore_errors: true",
+        "ansible.builtin.debug: {msg: '{{ x }}'}",
+        "fail: {msg: \"{{ tried | map(attribute='msg') | join(' ') }}\"}\n      vars: {tried: '{{ [x, y] }}'}",
+        "assert: {that: [x > 1], fail_msg: '{{ x }}'}",
+        "set_fact: {y: '{{ x.y }}'}",
+        "command: {argv: [tool, --all], chdir: /}",
+        "command: {argv: [tool, --new, --, '{{ x }}', y], expand_argument_vars: false}",
+        "block: [{name: y, kafka: {}}]\n      rescue: [{name: z, fail: }]",
+    ],
+)
+def test_the_lint_lets_an_author_call_modules_and_say_what_came_of_it(text):
+    assert problems_of(f"{PLAY}      {text}\n", {"kafka"}) == []
 
 
 @pytest.mark.parametrize(
