@@ -1,5 +1,8 @@
 """Signing in, the colours, tokens and the pages for errors."""
 
+import json
+import re
+
 import pytest
 from django.core.cache import cache
 from django.test import Client
@@ -179,7 +182,11 @@ def test_a_broken_page_says_that_we_are_broken(office, reader, monkeypatch):
     assert "We are broken, not you" in answer.content.decode()
 
 
-def test_every_page_has_the_strict_policy(office, reader):
-    policy = reader("rita").get("/")["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
+@pytest.mark.threat("web.xss")
+def test_htmx_evaluates_nothing_and_asks_nobody_but_us(office, reader):
+    for client, path in ((Client(), "/login/"), (reader("rita"), "/")):
+        page = client.get(path).content.decode()
+        (told,) = re.findall("<meta name=\"htmx-config\" content='([^']*)'>", page)
+        config = json.loads(told)
+        assert config["allowEval"] is False
+        assert config["selfRequestsOnly"] is True
