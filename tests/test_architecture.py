@@ -86,6 +86,35 @@ def test_nothing_is_marked_as_safe_html(name):
     assert [named(file) for file in [*PRODUCT, *templates] if name in file.read_text()] == []
 
 
+SINKS = re.compile(
+    r"""innerHTML|outerHTML|insertAdjacentHTML|HTMLUnsafe|setHTML|createContextualFragment|DOMParser|srcdoc|document\.write
+    |\beval\b|\bFunction\(|\bimport\(|javascript:|set(Timeout|Interval)\(\s*["'`]
+    |setAttribute\(\s*["'`](on|style)|\.on[a-z]+\s*=[^=>]|["'`]<[a-z/!]""",
+    re.VERBOSE,
+)
+ANSWER = 'new DOMParser().parseFromString(await answer.text(), "text/html")'  # of ours, so it is escaped
+FORBIDDEN = (  # so that a pattern which finds nothing is noticed
+    "a.innerHTML = text", "a.outerHTML = text", 'a.insertAdjacentHTML("beforeend", text)', "document.write(text)",
+    "eval(text)", "new Function(text)", "setTimeout('text', 1)", "setInterval(`${text}`, 1)", "a.onclick = text",
+    'a.setAttribute("onclick", text)', 'new DOMParser().parseFromString(text, "text/html")', "a.srcdoc = text",
+    "render = `<b>${text}</b>`",
+)  # fmt: skip
+
+
+@pytest.mark.threat("web.xss")
+def test_no_script_of_ours_makes_markup_or_code_of_a_text():
+    scripts = sorted((ROOT / "portal" / "static" / "mergeyard").rglob("*.js"))
+    assert len(scripts) >= 3
+    assert [one for one in FORBIDDEN if not SINKS.search(one.replace(ANSWER, ""))] == []
+    found = [
+        f"{named(file)}:{number}: {line.strip()}"
+        for file in scripts
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if SINKS.search(line.replace(ANSWER, ""))
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("name", ["python", "templates"])
 def test_every_rule_of_what_is_forbidden_has_an_example_that_it_must_find(name):
     """`bin/test lint` runs them; without one, a rule that finds nothing would not be noticed."""

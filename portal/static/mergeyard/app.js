@@ -139,7 +139,7 @@
     const answer = await fetch(`${body.dataset.search}?q=${encodeURIComponent(input.value)}`, { headers: { "X-Requested-With": "fetch" } });
     if (mine !== asked) return;
     if (!answer.ok || answer.redirected) { results.textContent = "The search does not answer. Reload the page."; return; }
-    results.innerHTML = await answer.text();
+    results.replaceChildren(...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes);
     choose(0);
   }
   function choose(index) {

@@ -272,7 +272,6 @@
       const label = select.labels && select.labels[0];
       const picker = new TomSelect(select, {
         allowEmptyOption: true, maxOptions: 500,
-        render: { option: (data, escape) => `<div>${escape(data.text)}</div>`, item: (data, escape) => `<div>${escape(data.text)}</div>` },
         onChange: () => select.dispatchEvent(new Event("input", { bubbles: true })),
       });
       if (label) select.setAttribute("aria-label", label.firstChild.textContent.trim());
