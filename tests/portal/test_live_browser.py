@@ -12,6 +12,7 @@ from changes.models import ChangeRequest
 from executors.models import Commit, Event, Rollout
 
 pytestmark = pytest.mark.journeys
+HOSTILE = """'"><img src=x onerror="window.struck = 1"><script>window.struck = 1</script>"""
 BOX = "resources/payments/shelf-a/Box/one.yml"
 
 
@@ -301,3 +302,30 @@ def test_a_line_has_an_address_that_leads_to_it(portal, opened, run):
     expect(page.locator(".ln.is-marked")).to_be_in_viewport()
     page.locator(f"#r{run.pk}-l702 .ln-n").click()
     assert page.url.endswith(f"#r{run.pk}-l702")
+
+
+@pytest.mark.threat("web.xss")
+def test_markup_in_any_field_of_what_is_streamed_is_words_on_the_page(portal, opened, run):
+    page = opened("rita", address(run))
+    data = {"path": f"resources/{HOSTILE}.yml", "status": HOSTILE, "reasons": [HOSTILE]}
+    portal.stream(run, 1, 1, sort="task", task=HOSTILE, text=HOSTILE)
+    portal.stream(run, 2, 2, task=HOSTILE, text=f"fatal: [{HOSTILE}]")
+    portal.stream(run, 3, 3, task=HOSTILE, sort="resource", text=HOSTILE, data=data)
+    portal.stream(run, 4, 4, task=HOSTILE, sort="resource", text="", data=data)
+    portal.stream(run, 5, 5, task=HOSTILE, sort="note", text="", data=data)
+    portal.stream(run, 6, 6, task=HOSTILE, text=f"\x1b[31m{HOSTILE}", forged={"at": HOSTILE, "sort": HOSTILE})
+    shows_to(page, 6)
+    told = f"{HOSTILE}: {HOSTILE}"
+    lines = [HOSTILE, f"fatal: [{HOSTILE}]", f"{HOSTILE} {told}", f"{HOSTILE} {told}", told, HOSTILE]
+    assert page.locator(".log .ln-text").all_text_contents() == lines
+    assert {*page.locator(".log .fold-task").all_text_contents()} == {HOSTILE}
+    expect(page.locator("[data-latest]")).to_have_text(HOSTILE)
+    portal.resource(run.item, result="failed", message=HOSTILE, reasons=[HOSTILE], before={"size": HOSTILE})
+    type(run.item).objects.filter(pk=run.item_id).update(reason=HOSTILE)
+    become(portal, run.item, "failed")  # the page draws itself again
+    for place in (".trouble-words", ".result p", ".reasons li", ".fields .was"):
+        expect(page.locator(place).first).to_contain_text(HOSTILE)
+    assert page.locator("main :is(img, script)").count() == 0
+    assert page.evaluate("window.struck") is None
+    assert page.evaluate("window.neverReloaded")
+    assert page.complaints == []
