@@ -174,7 +174,7 @@ def test_a_controller_that_is_told_to_stop_ends_its_pass_and_the_next_one_goes_o
     until(lambda: states() == ["queued"] * 12)
 
 
-@pytest.mark.threat("faults.redis-killed")
+@pytest.mark.threat("faults.redis-killed", "faults.redis-gone")
 def test_a_queue_that_dies_in_the_middle_of_a_run_loses_nothing(yard, machine, own_queue):
     worker = machine.start("worker")
     yard.merge({box("slow"): document("Box", trouble="slow 3")})
