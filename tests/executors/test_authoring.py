@@ -5,13 +5,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from django.core.management import CommandError, call_command
 
-from executors import authoring
+from changes.catalog import load
+from changes.schema_rules import schema_problems
+from executors import authoring, kind_rules
 from executors.ansible import lint
 from executors.ansible.sandbox import SHARED
 
@@ -22,6 +25,11 @@ SKELETON = SHARED / "skeleton"
 def made(tmp_path):
     authoring.new_type(SKELETON, tmp_path, "shop", "ShopShelf")
     return tmp_path / "shop"
+
+
+@pytest.fixture(scope="module")
+def thing():
+    return load([SKELETON.parent]).kinds["SkeletonThing"]
 
 
 def problems_after(made, file, old, new):
@@ -144,6 +152,57 @@ def test_a_kind_without_words_for_people_is_told_field_by_field(made):
     assert "summary: Say it in a sentence that ends with a full stop." in found
     assert "immutable.colour: Say it in a sentence that ends with a full stop." in found
     assert any(problem.startswith("risky: Say what is lost") for problem in found)
+
+
+PATTERN = "A text needs a pattern or an enum"
+LIST = {"type": "array", "maxItems": 3}
+MAP = {"type": "object", "maxProperties": 3}
+KEYS = {"pattern": "^[a-z]{1,9}$"}
+INNER = {"type": "object", "additionalProperties": False}
+CODE = {"type": "string", "pattern": "^[a-z]{1,9}$"}
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ({**LIST, "items": {"type": "string"}}, {"spec.new.*": PATTERN}),
+        ({**LIST, "items": {"type": "integer"}}, {"spec.new.*": "A number needs minimum and maximum"}),
+        ({**LIST, "items": {"$ref": "#/$defs/free"}}, {"spec.new.*": PATTERN}),
+        ({"type": "array", "items": CODE}, {"spec.new": "A list needs maxItems"}),
+        (LIST, {"spec.new": "A list needs items"}),
+        ({**MAP, "propertyNames": KEYS, "additionalProperties": {"type": "string"}}, {"spec.new.*": PATTERN}),
+        ({**MAP, "additionalProperties": CODE}, {"spec.new": "A map needs propertyNames"}),
+        (
+            {**MAP, "propertyNames": {"maxLength": 9}, "additionalProperties": CODE},
+            {"spec.new.propertyNames": PATTERN},
+        ),
+        ({"type": "object", "propertyNames": KEYS, "additionalProperties": CODE}, {"spec.new": "A map needs maxProp"}),
+        ({"type": "object"}, {"spec.new": "An object needs additionalProperties: false"}),
+        ({"$ref": "#/$defs/free", "examples": ["a"]}, {"spec.new": PATTERN}),
+        ({"type": ["string", "null"]}, {"spec.new": PATTERN}),
+        ({}, {"spec.new": "Say its type"}),
+        ({"oneOf": [CODE, {"type": "integer"}]}, {"spec.new": "A number needs minimum and maximum"}),
+        ({**INNER, "if": {}, "then": {"properties": {"a": CODE}}}, {"spec.new.a": "It stands in a branch"}),
+        ({**INNER, "if": {}, "else": {"properties": {"a": CODE}}}, {"spec.new.a": "It stands in a branch"}),
+        ({**INNER, "allOf": [{"anyOf": [{"properties": {"a": CODE}}]}]}, {"spec.new.a": "It stands in a branch"}),
+        (
+            {**LIST, "items": CODE, "if": {}, "then": {"items": {"pattern": "^a"}}},
+            {"spec.new.*": "The pattern must begin"},
+        ),
+        ({**LIST, "items": {"enum": ["a", "b"]}}, {}),
+        ({"type": "array", "uniqueItems": True, "items": {"enum": ["a", "b"]}}, {}),
+        ({"oneOf": [{"const": "a"}, {"const": "b"}]}, {}),
+        ({**MAP, "propertyNames": KEYS, "additionalProperties": CODE, "allOf": [{"properties": {"a": {}}}]}, {}),
+        ({**LIST, "items": CODE, "if": {}, "then": {"items": {"pattern": "^a{1,9}$"}}}, {}),
+    ],
+)
+def test_whatever_would_take_anything_is_named_wherever_it_stands(thing, field, told):
+    properties = {"new": {"title": "New", "description": "New.", **field}}
+    schema = {**INNER, "$defs": {"free": {"type": "string"}}, "properties": properties}
+    assert schema_problems(schema) == []
+    found = dict(problem.split(": ", 1) for problem in kind_rules.file_problems(replace(thing, spec_schema=schema)))
+    assert {*found} == {*told}
+    assert all(found[place].startswith(sentence) for place, sentence in told.items()), found
 
 
 def test_a_folder_without_types_is_no_catalogue(made):
