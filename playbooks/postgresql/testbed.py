@@ -66,7 +66,7 @@ EXAMPLES = {
         },
         updates={"access": "write", "schemas": ["public"], "create": False},
         needs={
-            "PostgresRole": [{"name": "conformance_owner"}],
+            "PostgresRole": [{"name": "conformance_owner"}, {"name": "grantee"}],
             "PostgresDatabase": [{"name": GRANTS, "owner": "conformance_owner"}],
         },
         vary=lambda number: {"role": f"grantee_{number % GRANTEES}"},

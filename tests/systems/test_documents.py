@@ -7,9 +7,10 @@ import pytest
 from changes.catalog import load
 from changes.checks import run_checks
 from changes.plan import Operation, make_plan
+from changes.schema import matches
 from changes.snapshot import Snapshot
 from tests.changes.trees import changed, tree
-from tests.systems.catalogue import KINDS, ROOTS, SYSTEM, Kind
+from tests.systems.catalogue import KINDS, ROOTS, SYSTEM, Kind, nested
 from tests.systems.test_conformance import WITH_FROZEN, proves
 
 pytestmark = [pytest.mark.systems]
@@ -17,13 +18,7 @@ CATALOG = load(ROOTS)
 ALL = [Kind(*names) for names in KINDS]
 
 
-def referring(kind):
-    """The specs of a kind's examples that name something else."""
-    specs = [kind.resource(shape=shape)["spec"] for shape in kind.shapes]
-    return [spec for spec in specs if CATALOG.kinds[kind.name].references(spec)]
-
-
-WITH_REFERENCES = [kind for kind in ALL if "x-reference" in json.dumps(kind.schema)]
+WITH_REFERENCES = [kind for kind in ALL if kind.example.needs or "x-reference" in json.dumps(kind.schema)]
 
 
 def system(kind, connection):
@@ -43,8 +38,11 @@ def document(kind, spec):
 def planned(base: Snapshot, files, requester="paula"):
     head = base.with_changes(changed(files))
     plan = make_plan(base, head, files, CATALOG)
-    found = run_checks(plan, base=base, head=head, catalog=CATALOG, requester=requester)
-    return plan, {violation.id: violation for violation in found}
+    return plan, run_checks(plan, base=base, head=head, catalog=CATALOG, requester=requester)
+
+
+def by_id(violations):
+    return {violation.id: violation for violation in violations}
 
 
 @pytest.fixture
@@ -59,8 +57,8 @@ def base():
 def test_two_documents_of_one_thing_on_the_system_are_refused(base, kind):
     text = document(kind, kind.resource()["spec"])
     _, found = planned(base(kind), {path(kind, "one"): text, path(kind, "two", "shop"): text})
-    assert "is described by" in found["identity.taken"].message
-    assert found["identity.taken"].fix
+    assert "is described by" in by_id(found)["identity.taken"].message
+    assert by_id(found)["identity.taken"].fix
 
 
 @proves("the plan refuses immutable fields with their reason", [kind for kind in WITH_FROZEN if not kind.server])
@@ -70,7 +68,7 @@ def test_a_field_that_cannot_be_changed_is_refused_with_its_reason(base, kind):
     for field in kind.frozen:
         changed_spec = {**spec, field: kind.example.frozen[field]}
         _, found = planned(before, {path(kind, "one"): document(kind, changed_spec)})
-        assert found[f"immutable.{field}"].fix == kind.file["immutable"][field]
+        assert by_id(found)[f"immutable.{field}"].fix == kind.file["immutable"][field]
 
 
 @proves("the plan shows a move as a transfer", ALL)
@@ -107,7 +105,23 @@ def test_a_deletion_is_told_as_a_risk_of_its_own_kind(base, kind):
 
 @proves("what it refers to must be there", WITH_REFERENCES)
 def test_what_a_document_refers_to_has_to_be_there(base, kind):
-    assert referring(kind)
-    for spec in referring(kind):
+    loaded, named = CATALOG.kinds[kind.name], []
+    for spec in (kind.resource(shape=shape)["spec"] for shape in kind.shapes):
         _, found = planned(base(kind), {path(kind, "one"): document(kind, spec)})
-        assert found["reference.missing"].fix
+        missing = {violation.field: violation for violation in found if violation.id == "reference.missing"}
+        assert {*missing} == {reference.field for reference in loaded.references(spec)}
+        assert all(violation.fix for violation in missing.values())
+        named += missing
+    for place, _ in loaded.reference_places:
+        assert any(matches(("spec", *place), tuple(field.split("."))) for field in named), place
+
+
+@proves("what it refers to must be there", WITH_REFERENCES)
+def test_what_an_example_names_of_what_it_needs_is_a_reference(kind):
+    """The test bed says what the system must have first, and knows no `x-reference`."""
+    specs = [*kind.shapes, *(nested(place, value) for place, value in kind.updates.items())]
+    referred = {(to.kind, to.value) for spec in specs for to in CATALOG.kinds[kind.name].references(spec)}
+    needed = [(name, spec) for name, specs in kind.example.needs.items() for spec in specs]
+    things = {(name, spec[CATALOG.kinds[name].identity[0]]) for name, spec in needed}
+    assert {(name, thing) for name, thing in things if json.dumps(thing) in json.dumps(specs)} <= referred
+    assert {name for name, _ in things} <= {name for name, _ in referred}
