@@ -15,7 +15,7 @@ from tests.systems.catalogue import PLAYBOOKS, Kind
 
 ansible.module_utils.__path__ += [str(PLAYBOOKS / folder / "plugins" / "module_utils") for folder in (".", "haproxy")]
 
-from ansible.module_utils import haproxy_names  # noqa: E402
+from ansible.module_utils import haproxy_names, haproxy_pool  # noqa: E402
 
 pytestmark = [pytest.mark.systems]
 ROUTE = Kind("haproxy", "BalancerRoute")
@@ -152,6 +152,33 @@ def test_what_a_static_balance_cannot_be_told_is_reloaded(stage):
     stage.play(replaced=[shared])
     assert stage.play(replaced=[with_server(shared, 0, weight=7)]).code == 0
     assert stage.read(shared)["servers"][0]["weight"] == 7
+
+
+def test_what_a_running_worker_cannot_be_told_is_loaded_by_a_new_one(stage):
+    """Its runtime API does not show these, so that the suite reads them from the file. All lines: the next test."""
+    shared = pool(stage)
+    stage.play(replaced=[shared])
+    serving = stage.module.worker(stage.testbed)
+    check = {"enabled": True, "path": "/health", "interval": 7}
+    for fields in ({"timeout": 20, "contact": "shop"}, {"health_check": check}):
+        shared = POOL.changed(shared, **fields)
+        assert stage.play(replaced=[shared]).code == 0
+        before, serving = serving, stage.module.worker(stage.testbed)
+        assert serving != before, fields
+
+
+def test_only_weights_and_states_can_be_told_to_a_running_worker():
+    def fixed(resource):
+        spec = resource["spec"]
+        lines = haproxy_pool.pool_lines("pool", spec, check_host=spec["health_check"].get("host"))
+        return haproxy_pool.fixed_part("\n".join(lines))
+
+    shared = POOL.resource()
+    for place, value in POOL.updates.items():
+        assert fixed(POOL.changed_at(shared, place, value)) != fixed(shared), place
+    for fields in ({"address": "127.0.0.3"}, {"port": 1}, {"backup": True}, {"weight": 7}, {"state": "ready"}):
+        told = {*fields} <= {"weight", "state"}
+        assert (fixed(with_server(shared, 0, **fields)) == fixed(shared)) is told, fields
 
 
 def test_a_route_goes_over_to_another_pool_without_a_lost_request_or_a_new_worker(stage):
