@@ -255,10 +255,11 @@ class Resource(models.Model):
 
 
 class MadeSecret(models.Model):
-    """A value that a worker of a zone made for a reference; it is never made a second time."""
+    """A value that a worker of a zone made, or set out to make, for a reference; it is never made a second time."""
 
     zone = models.CharField(max_length=63)
     ref = models.CharField(max_length=300)
+    draft = models.CharField(max_length=16, blank=True, default="", db_default="")  # its mark, on the worker's host
     worker = models.CharField(max_length=200)
     made_at = models.DateTimeField(default=timezone.now)
 

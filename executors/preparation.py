@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Subquery
 
 from changes.catalog import catalog
+from changes.crash_points import crash_point
 from changes.declarations import System, Team, parse_system, parse_team
 from changes.documents import Document, InvalidFile, SecretRef, parse_document
 from changes.kinds import SystemType
@@ -224,7 +225,10 @@ def _of_system(ref: str, values: secrets.Resolver, system: str) -> str:
 def _secret(
     secret: SecretRef, values: secrets.Resolver, row: ItemResource, *, allowed: tuple[str, ...], team: str
 ) -> str:
-    """What is missing is made only if it was neither made nor used before: another value would lock somebody out."""
+    """What is missing is made only if it was neither made nor used before: another value would lock somebody out.
+
+    It is on record whose draft is the value before any worker can read it, so whoever dies in between leaves no other.
+    """
     ref = secret.ref
     if not any(is_under(ref, prefix) for prefix in allowed):
         raise CannotPrepare(f"{team} may not use {ref}: it is under none of the team's secret_prefixes.")
@@ -234,13 +238,20 @@ def _secret(
         if not secret.generate:
             raise
     of = {"zone": row.item.zone, "ref": ref}
-    if not _is_applied(ref, row):
+    made = MadeSecret.objects.filter(**of).first()
+    if made is None and not _is_applied(ref, row):
         if not ref.startswith("file:"):
             return values.resolve(ref, generate=True)  # at one place for all workers
-        with suppress(secrets.Missing), transaction.atomic():  # a second worker waits, and reads what the first made
-            _, first = MadeSecret.objects.get_or_create(**of, defaults={"worker": own_name()})
-            return values.resolve(ref, generate=first)
-    made = MadeSecret.objects.filter(**of).first()
+        draft = secrets.draft(ref)
+        crash_point("secret: draft written")
+        with transaction.atomic(durable=True):
+            made, _ = MadeSecret.objects.get_or_create(**of, defaults={"worker": own_name(), "draft": draft})
+        crash_point("secret: on record")
+    if made is not None:
+        secrets.finish(ref, made.draft)
+        crash_point("secret: in its place")
+        with suppress(secrets.Missing):
+            return values.resolve(ref)
     raise CannotPrepare(
         f"The secret {ref} was made or used before{f' by worker {made.worker}' if made else ''}, and this worker does "
         "not find it; it makes no other value. Bring that one here, or name a reference that was never used."

@@ -173,7 +173,7 @@ GROUPS: dict[str, dict[str, Threat]] = {
         "worker.foreign-directory": Threat("An attempt's directory that somebody else prepared", "It is the worker's own or it is not used"),
         "worker.reports": Threat("What a managed system or a module makes up", "Output is text; reports are read strictly"),
         "worker.secrets": Threat("Secrets in output, events, artifacts, pages, arguments", "Masked in all their forms before anything is kept"),
-        "worker.secrets-once": Threat("A generated password is made a second time, on another host or after a loss", "Made once per zone and reference; what is not found again is said"),
+        "worker.secrets-once": Threat("A generated password is made a second time, on another host or after a loss or a death", "On record before any worker can read it, once per zone and reference; what is not found again is said"),
         "worker.secret-store": Threat("A store of secrets that is false, slow or huge; a reference to its key", "TLS verified, no redirects, bounds on time and size; no reference reads a key of the worker"),
         "worker.idioms": Threat("Playbooks that give data power again", "A lint over the catalogue"),
     },

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from changes.secret_refs import is_secret_ref
 from executors.secrets.ansible_vault import EncryptedFiles
-from executors.secrets.local import CannotResolve, Missing, Unavailable, from_environment, from_file
+from executors.secrets.local import CannotResolve, Missing, Unavailable, draft, finish, from_environment, from_file
 from executors.secrets.masking import MASK, MIN_LENGTH, Masker, can_be_masked
 
 if TYPE_CHECKING:
     from executors.secrets.vault import Vault
 
-__all__ = ["MASK", "MIN_LENGTH", "CannotResolve", "Masker", "Missing", "Resolver", "Unavailable"]
+__all__ = ["MASK", "MIN_LENGTH", "CannotResolve", "Masker", "Missing", "Resolver", "Unavailable", "draft", "finish"]
 
 
 class Resolver:
@@ -36,7 +36,7 @@ class Resolver:
             self._vault.close()
 
     def resolve(self, ref: str, *, generate: bool = False) -> str:
-        """Raises CannotResolve, or Unavailable. With `generate` a value that is not there yet is made, once."""
+        """Raises CannotResolve, or Unavailable. With `generate` Vault makes what is not there yet, once."""
         value = self._found(ref, generate)
         if len(value) < MIN_LENGTH:
             raise CannotResolve(f"The secret {ref} is shorter than {MIN_LENGTH} characters; use a longer value.")
@@ -54,7 +54,7 @@ class Resolver:
             case "env":
                 return from_environment(place, ref=ref)
             case "file":
-                return from_file(place, ref=ref, generate=generate)
+                return from_file(place, ref=ref)
             case "ansible-vault":
                 return self._encrypted.value(place, ref=ref)
             case "vault":

@@ -5,6 +5,7 @@ A key of the worker (for Vault, for encrypted files) can be read by no reference
 """
 
 import os
+import re
 import secrets
 import stat
 from contextlib import suppress
@@ -14,6 +15,7 @@ from django.conf import settings
 
 MAX_BYTES = 64_000
 MAX_KEY_BYTES = 8_000
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 OWN_VARIABLES = ("MERGEYARD_SECRET_KEY",)  # signs sessions, and has the prefix by chance
 KEY_FILES = (
     "MERGEYARD_ANSIBLE_VAULT_PASSWORD_FILE",
@@ -44,23 +46,15 @@ def from_environment(name: str, *, ref: str) -> str:
     return value
 
 
-def from_file(name: str, *, ref: str, generate: bool) -> str:
-    """With `generate` a missing file is created, once, with 32 random characters."""
+def from_file(name: str, *, ref: str) -> str:
     directory = Path(settings.MERGEYARD_SECRETS_DIR)
-    parts = PurePosixPath(name).parts
     try:
-        return _text(read_below(directory, parts, ref=ref), ref=ref)
+        return _text(read_below(directory, PurePosixPath(name).parts, ref=ref), ref=ref)
     except FileNotFoundError:
-        if not generate:
-            message = f"The secret {ref} does not exist on this worker; create it or let it be generated."
-            raise Missing(message) from None
+        message = f"The secret {ref} does not exist on this worker; create it or let it be generated."
+        raise Missing(message) from None
     except OSError as error:
         raise CannotResolve(f"The secret {ref} cannot be read: {error.strerror}.") from error
-    try:
-        _create(directory, parts)
-        return _text(read_below(directory, parts, ref=ref), ref=ref)
-    except OSError as error:
-        raise CannotResolve(f"The secret {ref} cannot be created: {error.strerror}.") from error
 
 
 def _text(data: bytes, *, ref: str) -> str:
@@ -139,25 +133,66 @@ def generated() -> str:
     return secrets.token_urlsafe(24)
 
 
-def _create(directory: Path, parts: tuple[str, ...]) -> None:
-    """The whole file appears at once or not at all; of two workers the first wins and the second reads it."""
-    target, folder = directory.joinpath(*parts), directory
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for part in parts[:-1]:
-        folder /= part
-        if folder.is_symlink():
-            raise NotADirectoryError(20, "a directory on the way is a symbolic link")
-        folder.mkdir(mode=0o700, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+def draft(ref: str) -> str:
+    """A value for a `file:` reference, on the disk of this host, where no reference reads it; returns its mark.
+
+    It becomes the value by `finish`, once it is on record that this draft is the one. Raises CannotResolve.
+    """
+    mark, target = secrets.token_hex(8), _target(ref)
+    file = target.with_name(_draft(target, mark))
     try:
-        with os.fdopen(descriptor, "w") as stream:
+        _make_folder(target)
+        with open(os.open(file, WRITE, 0o600), "w") as stream:
             stream.write(generated())
             stream.flush()
             os.fsync(stream.fileno())
-        try:
-            os.link(draft, target, follow_symlinks=False)
-        except FileExistsError:
-            return
+        _sync(target.parent)
+    except OSError as error:
+        with suppress(OSError):
+            file.unlink()
+        raise CannotResolve(f"The secret {ref} cannot be created: {error.strerror}.") from error
+    return mark
+
+
+def finish(ref: str, mark: str) -> None:
+    """The draft with this mark, if it is on this host, takes its place, unless a value is there. CannotResolve."""
+    target = _target(ref)
+    try:
+        with suppress(FileExistsError):
+            os.link(target.with_name(_draft(target, mark)), target, follow_symlinks=False)
+        _sync(target.parent)
+        for name in os.listdir(target.parent):  # of no more use, whoever made them
+            if name.startswith(f".{target.name}.") and re.fullmatch("[0-9a-f]{16}", name[len(target.name) + 2 :]):
+                target.with_name(name).unlink(missing_ok=True)
+    except (FileNotFoundError, NotADirectoryError):  # no such draft
+        return
+    except OSError as error:
+        raise CannotResolve(f"The secret {ref} cannot be created: {error.strerror}.") from error
+
+
+def _target(ref: str) -> Path:
+    return Path(settings.MERGEYARD_SECRETS_DIR, ref.removeprefix("file:"))
+
+
+def _draft(target: Path, mark: str) -> str:
+    return f".{target.name}.{mark}"
+
+
+def _make_folder(target: Path) -> None:
+    folder = Path(settings.MERGEYARD_SECRETS_DIR)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in target.parent.relative_to(folder).parts:
+        outer, folder = folder, folder / part
+        if folder.is_symlink():
+            raise NotADirectoryError(20, "a directory on the way is a symbolic link")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync(outer)
+
+
+def _sync(folder: Path) -> None:
+    """The names in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     finally:
-        draft.unlink()
+        os.close(descriptor)

@@ -11,7 +11,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 
 from executors.ansible.sandbox import NotAllowed, local_paths
 from executors.models import Event, ItemResource, MadeSecret, Run, WorkItem
-from executors.secrets import CannotResolve, Resolver
+from executors.secrets import CannotResolve, Resolver, draft, finish
 from tests.executors.conftest import box, document
 from tests.vault_server import put_key
 
@@ -173,9 +173,15 @@ def test_no_reference_reads_a_key_of_the_worker(directory, settings, setting):
 
 
 def test_a_missing_file_is_generated_once(directory):
-    value = resolve("file:new/one", generate=True)
+    marks = [draft("file:new/one") for _ in range(3)]
+    with pytest.raises(CannotResolve, match="create it or let it be generated"):
+        resolve("file:new/one")
+    finish("file:new/one", "of another host")
+    finish("file:new/one", marks[1])
+    value = resolve("file:new/one")
     assert len(value) == 32
-    assert resolve("file:new/one", generate=True) == value
+    finish("file:new/one", draft("file:new/one"))
+    assert resolve("file:new/one") == value
     assert (directory / "new" / "one").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in (directory / "new").iterdir()] == ["one"]
     with pytest.raises(CannotResolve, match="create it or let it be generated"):

@@ -7,6 +7,7 @@ after looks at what is there and goes on.
 
 import ast
 import os
+import re
 import shutil
 import signal
 import socket
@@ -76,7 +77,7 @@ class Story:
         request = ChangeRequest.objects.filter(title=self.title).order_by("-pk").first()
         if request is None:
             request = workflow.start_draft(rita, self.title)
-            workflow.put_edit(request, rita, self.path, document("Box", size=self.number))
+            workflow.put_edit(request, rita, self.path, self.document())
         if request.state == ChangeRequestState.DRAFT:
             workflow.propose(request, rita)
         self.more(request, rita)
@@ -85,6 +86,9 @@ class Story:
             if not review.can_merge:
                 workflow.approve(request, olga, "yes", [item.digest for item in review.plan.items])
             workflow.merge(request, rita)
+
+    def document(self, **more):
+        return document("Box", **{"size": self.number, **more})
 
     def more(self, request, rita):
         """What this story's person does before the merge."""
@@ -343,6 +347,55 @@ class Cancelled(Story):
             actions.retry(self.item(), self.yard.user("olga"))
 
 
+class Secret(Story):
+    """The worker makes a secret, and the next one is on another host. In the end one value is anywhere."""
+
+    elsewhere = False  # is the next worker
+
+    def __init__(self, *known):
+        super().__init__(*known)
+        self.homes = [self.yard.directory / "secrets", self.yard.directory / "elsewhere"]
+        self.turns = [self.person, self.controller, self.worker, self.retry]
+
+    def document(self, **more):
+        lock = {"ref": f"file:payments/{Path(self.path).name}", "generate": True}
+        return super().document(trouble="leak", secrets={"lock": lock}, **more)
+
+    def worker(self):
+        with override_settings(MERGEYARD_SECRETS_DIR=self.homes[self.elsewhere]):
+            super().worker()
+
+    def time_goes_by(self):
+        self.elsewhere = True
+        super().time_goes_by()
+
+    def retry(self):
+        """Where the sentence says that the value was made."""
+        item = WorkItem.objects.filter(resources__path=self.path, state="failed").first()
+        if item:
+            assert self.not_twice(item.reason)
+            self.elsewhere = False
+            actions.retry(item, self.yard.user("olga"))
+
+    def not_twice(self, said):
+        return re.match(
+            r"The secret \S+ was made or used before by worker \S+, and this worker does not find it;", said
+        )
+
+    def judge(self):
+        super().judge()
+        name = Path(self.path).name
+        [made] = [home for home in self.homes if (home / "payments" / name).exists()]
+        value = (made / "payments" / name).read_text()
+        assert self.yard.stored(f"box-{self.number}")["note"] == value
+        assert [file.name for file in (made / "payments").iterdir() if name in file.name] == [name]
+        self.yard.merge({self.path: self.document(size=1)})
+        self.controller()
+        self.elsewhere = made == self.homes[0]
+        self.worker()
+        assert self.not_twice(self.yard.result(self.path).message)
+
+
 class SetUp(Story):
     """A new installation: the first commit is made, and whoever made it dies."""
 
@@ -389,6 +442,9 @@ STORIES = {
     "job: popped": Story,
     "job: arrived": Story,
     "run: claimed": Story,
+    "secret: draft written": Secret,
+    "secret: on record": Secret,
+    "secret: in its place": Secret,
     "run: begun": Story,
     "run: play started": Story,
     "events: in the spool": Story,
@@ -443,7 +499,7 @@ def test_every_crash_point_has_a_name_of_its_own_and_a_story():
     assert set(counted) == set(STORIES)
 
 
-@pytest.mark.threat("faults.crash-points", "faults.kill-web")
+@pytest.mark.threat("faults.crash-points", "faults.kill-web", "worker.secrets-once")
 @pytest.mark.parametrize("place", STORIES)
 def test_a_process_that_dies_there_loses_nothing_and_leaves_nothing(yard, place):
     story = STORIES[place](yard, place, list(STORIES).index(place) + 1)
