@@ -272,6 +272,30 @@ def test_a_run_that_takes_too_much_is_ended_and_others_go_on(yard, settings, how
 
 
 @pytest.mark.threat("worker.limits")
+@pytest.mark.parametrize("how", ["warm", "cold", "uncontained"])
+def test_a_run_that_takes_too_long_is_ended_with_all_that_it_began_and_the_next_one_works(
+    yard, settings, monkeypatch, how
+):
+    def beyond(*_):  # is asked at every look
+        if yard.sleepers():
+            settings.MERGEYARD_RUN_TIMEOUT_SECONDS = 0.1
+        return ""
+
+    settings.MERGEYARD_WARM_SANDBOXES = 4 if how == "warm" else 0
+    settings.MERGEYARD_CONTAINMENT, settings.MERGEYARD_UNCONTAINED = "off" if how == "uncontained" else "auto", ["*"]
+    monkeypatch.setattr(runs, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(play.Play, "beyond", beyond)
+    yard.roll_out({box("orders"): document("Box", trouble="slow 60")})
+    [item] = yard.items()
+    assert (item.state, item.reason) == ("failed", "It took longer than 0.1 seconds and was ended.")
+    assert (yard.result(box("orders")).message, yard.stored("orders")) == (item.reason, None)
+    assert (yard.sleepers(), yard.playing(), yard.attempts()) == ([], [], [])
+    settings.MERGEYARD_RUN_TIMEOUT_SECONDS = 3600
+    yard.roll_out({box("orders"): document("Box", size=2)})
+    assert (states(), yard.stored("orders")["size"]) == (["failed", "succeeded"], 2)
+
+
+@pytest.mark.threat("worker.limits")
 def test_what_ends_no_line_fills_no_memory_of_who_waits_for_its_end(yard, settings, monkeypatch):
     monkeypatch.setattr(play, "RUNNER_MEMORY", 40_000_000 - settings.MERGEYARD_RUN_MEMORY_MB * 1_000_000)
     yard.roll_out({box("greedy"): document("Box", trouble="dribble 20")})
