@@ -6,9 +6,7 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import zlib
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
-from django.conf import settings as django_settings
 from django.db import connection
 from django.test import Client
 
@@ -131,21 +128,7 @@ def vault(tmp_path):
 
 @pytest.fixture
 def web(machine):  # noqa: F811
-    """The pages as a process, and the address of its own log."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    command = [sys.executable, "-m", "uvicorn", "portal.asgi:application", "--fd", str(listener.fileno()), "--lifespan"]
-    machine.running.append(
-        subprocess.Popen(
-            [*command, "off"],
-            cwd=django_settings.BASE_DIR,
-            env=machine.environment,
-            pass_fds=[listener.fileno()],
-            stdout=machine.log,
-            stderr=machine.log,
-        )
-    )
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    listener.close()
+    return machine.serve()
 
 
 def pages(address, user):

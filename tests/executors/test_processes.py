@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -55,15 +56,19 @@ class Machine:
         }
 
     def start(self, *command, tree=None):
-        self.running.append(
-            subprocess.Popen(
-                [sys.executable, "manage.py", *command],
-                cwd=tree or Path(django_settings.BASE_DIR),
-                env=self.environment,
-                stdout=self.log,
-                stderr=self.log,
-            )
-        )
+        return self._start("manage.py", *command, cwd=tree or Path(django_settings.BASE_DIR))
+
+    def serve(self, tree=None):
+        """The pages as a process: their address, which takes requests at once."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            number = listener.fileno()
+            command = ["-m", "uvicorn", "portal.asgi:application", "--fd", str(number), "--lifespan", "off"]
+            self._start(*command, cwd=tree or Path(django_settings.BASE_DIR), pass_fds=[number])
+            return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def _start(self, *command, **more):
+        environment = {"env": self.environment, "stdout": self.log, "stderr": self.log}
+        self.running.append(subprocess.Popen([sys.executable, *command], **environment, **more))
         return self.running[-1]
 
     def stop(self):

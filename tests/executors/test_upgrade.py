@@ -1,19 +1,24 @@
 """Two versions at once: the database of the newer one, and web, controller or workers that are one version behind."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 from django.db import connection, models
 from django.db.migrations import operations
 from django.db.migrations.loader import MigrationLoader
+from django.test import Client
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from executors import queues
-from executors.models import Run
+from executors.models import Event, Run
+from executors.states import RUN_OPEN
 from tests.executors.conftest import box, document
 from tests.executors.test_processes import machine, own_queue, states, until
+from tests.portal.live import Stream
 
 __all__ = ["machine", "own_queue"]
 
@@ -108,24 +113,70 @@ def version_before(tmp_path_factory):
     return tree
 
 
+class Pages:
+    """What somebody who is signed in sees of a run, by a web process of some version."""
+
+    def __init__(self, address, user):
+        browser = Client()
+        browser.force_login(user)
+        cookies = {"sessionid": browser.cookies["sessionid"].value}
+        self.http = httpx.Client(base_url=address, cookies=cookies, timeout=30, trust_env=False)
+
+    def see(self, run):
+        """Its pages answer while it goes on, its stream brings each line up to the last one, which they show then."""
+        with self.stream(run) as stream:
+            assert stream.next() == "log"
+            self.three(run)
+            while Run.objects.get(pk=run.pk).state in RUN_OPEN:
+                assert stream.next() in ("log", "state")
+            last = Event.objects.filter(run=run).latest("number")
+            every = list(range(1, last.number + 1))
+            assert stream.until(run, last.number) == every
+        [text] = ["".join(part[1] for part in line["parts"]) for line in stream.lines if line["number"] == last.number]
+        assert "ok=" in text
+        home, *logs = self.three(run)
+        assert "Boxes" in home
+        assert [f'id="r{run.pk}-l{last.number}"' in page and "ok=" in page for page in logs] == [True, True]
+        Event.objects.filter(run=run).delete()  # as long as the database does not have them, they are in the queue
+        with self.stream(run) as stream:
+            assert stream.until(run, last.number) == every
+
+    @contextlib.contextmanager
+    def stream(self, run):
+        with self.http.stream("GET", f"/events/?rollout={run.item.rollout_id}&after={run.pk}:0") as answer:
+            assert answer.status_code == 200
+            yield Stream(answer)
+
+    def three(self, run):
+        addresses = ("/", f"/rollouts/{run.item.rollout_id}/?item={run.item_id}", f"/runs/{run.pk}/log/")
+        answers = [self.http.get(address) for address in addresses]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        return [answer.text for answer in answers]
+
+
 @pytest.mark.stack
 @pytest.mark.threat("faults.upgrade")
-@pytest.mark.parametrize("behind", ["worker", "controller"])
-def test_what_one_version_queues_the_other_one_runs_and_a_switch_disturbs_no_run(yard, machine, version_before, behind):
+@pytest.mark.parametrize("behind", ["worker", "controller and web"])
+def test_what_one_version_queues_the_other_one_runs_and_shows_and_a_switch_disturbs_no_run(
+    yard, machine, version_before, behind
+):
     assert len(list(version_before.glob("*/migrations/0*.py"))) < len(list(ROOT.glob("*/migrations/0*.py")))
-    command = ["controller", "--interval", "1"] if behind == "controller" else ["worker"]
-    if behind == "controller":
-        machine.running[0].kill()  # the new one, which every machine begins with
+    command = ["worker"] if behind == "worker" else ["controller", "--interval", "1"]
+    pages = Pages(machine.serve(tree=ROOT if behind == "worker" else version_before), yard.user("rita"))
+    if behind != "worker":
+        machine.running[0].kill()  # the new controller, which every machine begins with
         machine.start("worker")
     old = machine.start(*command, tree=version_before)
     yard.merge({box("one"): document("Box", trouble="slow 3"), box("two", "shelf-b"): document("Box")})
     until(yard.sleepers)
     old.terminate()
     machine.start(*command)
+    pages.see(Run.objects.get(item__system="shelf-a"))
     until(lambda: states() == ["succeeded", "succeeded"])
     assert [run.state for run in Run.objects.all()] == ["succeeded", "succeeded"]
     assert old.wait(timeout=20) == 0
     yard.merge({box("one"): None})
     until(lambda: states() == ["succeeded"] * 3)
     assert yard.stored("one") is None
+    pages.see(Run.objects.latest("pk"))
     assert machine.running[-1].poll() is None
