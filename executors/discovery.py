@@ -7,6 +7,7 @@ compare-and-set, so two controllers never record a commit twice. It must not kno
 """
 
 import logging
+import time
 from collections.abc import Iterable
 
 from django.db import transaction
@@ -28,6 +29,7 @@ from executors.states import Cause
 log = logging.getLogger(__name__)
 
 REAPPLY_TRIES = 5
+TURN_SECONDS = 10.0
 RESOURCES = "resources/"
 
 
@@ -54,7 +56,10 @@ def initialise(commit: str, *, applied: bool) -> None:
 
 
 def discover() -> bool:
-    """Record every new commit of main. True if there was one. Raises HistoryRewritten."""
+    """Record every new commit of main. True if there was one. Raises HistoryRewritten.
+
+    After TURN_SECONDS the rest waits for the next call: the work of the first ones does not wait for the last.
+    """
     cursor = Cursor.objects.first()
     if cursor is None:
         return False
@@ -71,9 +76,11 @@ def discover() -> bool:
             f"git --git-dir={repository.path} update-ref {MAIN_REF} {cursor.sha} {head}. If the repository does not "
             "have that commit any more, restore a backup."
         ) from error
-    before = cursor.sha
-    found = False
+    before, found = cursor.sha, False
+    limit = time.monotonic() + TURN_SECONDS
     for sha in shas:
+        if found and time.monotonic() > limit:
+            break
         if not _discover(repository, sha, before=before):
             break
         found, before = True, sha

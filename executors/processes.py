@@ -19,8 +19,8 @@ from executors.models import Process
 log = logging.getLogger(__name__)
 
 CONTROLLER, WORKER = "controller", "worker"
-EVERY_SECONDS = 10.0
-GONE_SECONDS = 40  # one that was not heard of for so long is not there
+EVERY_SECONDS = 5.0
+GONE_SECONDS = 30  # one that was not heard of for so long is not there; as long as a lease
 KEPT = timedelta(days=1)
 
 

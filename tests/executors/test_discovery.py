@@ -13,7 +13,7 @@ from pygit2.enums import ObjectType
 from changes.catalog import catalog
 from changes.repository import Repository
 from changes.repository.snapshots import snapshot
-from executors import health
+from executors import discovery, health
 from executors.claim import claim
 from executors.discovery import HistoryRewritten, discover, initialise
 from executors.models import Commit, Cursor, ItemResource, Resource, Rollout, WorkItem
@@ -33,6 +33,16 @@ def test_a_merge_is_recorded_once(yard):
     assert [row.operation for row in ItemResource.objects.all()] == ["create"]
     resource = Resource.objects.get(path=box("orders"))
     assert (resource.sync, resource.team, resource.name, resource.commit) == ("pending", "payments", "orders", commit)
+
+
+def test_a_long_way_is_gone_in_turns_and_the_first_work_does_not_wait_for_the_last(yard, monkeypatch):
+    monkeypatch.setattr(discovery, "TURN_SECONDS", 0)
+    for shelf in ("shelf-a", "shelf-b"):
+        yard.merge({box("orders", shelf): document("Box")})
+    assert reconcile()
+    assert [item.state for item in WorkItem.objects.all()] == ["queued"]
+    assert reconcile()
+    assert [item.state for item in WorkItem.objects.order_by("pk")] == ["queued", "queued"]
 
 
 @pytest.mark.threat("faults.controllers")

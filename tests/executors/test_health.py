@@ -43,8 +43,9 @@ def test_all_is_well_where_everybody_is_there(crew):
     ],
 )
 def test_who_was_not_heard_of_is_missed(crew, sort, name, todo):
+    Process.objects.filter(sort=sort).update(seen_at=Now() - timedelta(seconds=25))
     assert said(name).state is State.OK
-    Process.objects.filter(sort=sort).update(seen_at=Now() - timedelta(seconds=41))
+    Process.objects.filter(sort=sort).update(seen_at=Now() - timedelta(seconds=31))
     assert said(name).state is State.BAD
     assert todo in said(name).todo
 
