@@ -215,13 +215,38 @@ class Kind:
             if not tried:
                 yield ".".join(place)
 
-    def resource_for_removal(self, place):
-        resource = self.resource()
-        return {**resource, "spec": with_one_entry(resource["spec"], place)}
+    @property
+    def known(self):
+        """Whole specs that the examples know: their own, and each with one of the updates."""
+        yield self.example.spec
+        for place, value in self.updates.items():
+            changed = copy.deepcopy(self.example.instead.get(place[0], self.example.spec))
+            put(changed, place, value)
+            yield changed
+        yield from self.example.instead.values()
 
-    def without(self, resource, place):
-        """Without what stands at a place (names, from outside to inside)."""
-        return {**resource, "spec": with_defaults(self.schema, left_without(resource["spec"], place))}
+    @property
+    def removals(self):
+        """Place, at every depth, of what a document may leave out -> a spec that has it, and the places to leave out.
+
+        Without them it differs at the place; None, where the examples have nothing but the default.
+        """
+        found, validator, named = {}, jsonschema_rs.validator_for(self.schema), dict.fromkeys(self.identity, "x")
+        for spec in self.known:
+            for place in dict.fromkeys(given(self.schema, spec)):
+                if place[0] not in self.mutable or place[0] in self.not_here or found.get(place):
+                    continue
+                for shape in with_one_entry(spec, place):
+                    for places in ways_without(shape, place):
+                        left = left_without(shape, *places)
+                        if found.get(place) is None and validator.is_valid({**named, **left}):
+                            was, is_ = (values_at(with_defaults(self.schema, each), place) for each in (shape, left))
+                            found[place] = (shape, places) if was != is_ else None
+        return found
+
+    def without(self, resource, *places):
+        """Without what stands at places (names, from outside to inside)."""
+        return {**resource, "spec": with_defaults(self.schema, left_without(resource["spec"], *places))}
 
     @property
     def not_here(self):
@@ -248,13 +273,6 @@ class Kind:
     def frozen(self):
         return [name for name in self.file.get("immutable", {}) if "." not in name and name not in self.identity]
 
-    @property
-    def optional(self):
-        """Places of what the example has and may be without, at every depth."""
-        spec = {**dict.fromkeys(self.identity, "x"), **self.resource()["spec"]}
-        places = [place for place in dict.fromkeys(given(self.schema, self.example.spec)) if place[0] in self.mutable]
-        return [place for place in places if jsonschema_rs.is_valid(self.schema, left_without(spec, place))]
-
 
 def nested(place, value):
     for name in reversed(place):
@@ -262,24 +280,33 @@ def nested(place, value):
     return value
 
 
-def left_without(value, place):
-    """`*` in the place: in all entries of the list."""
-    name, *inner = place
-    if name == "*":
-        return [left_without(entry, inner) for entry in value]
-    if inner:
-        return {**value, name: left_without(value[name], inner)} if name in value else value
-    return {key: kept for key, kept in value.items() if key != name}
+def left_without(value, *places):
+    """`*` in a place: in all entries of the list."""
+    for name, *inner in places:
+        if name == "*":
+            value = [left_without(entry, inner) for entry in value]
+        elif not inner:
+            value = {key: kept for key, kept in value.items() if key != name}
+        elif name in value:
+            value = {**value, name: left_without(value[name], inner)}
+    return value
+
+
+def ways_without(value, place):
+    """Places to leave out: one alone or, as some fields come together, with another of that object or with all."""
+    beside = {name: None for found in values_at(value, place[:-1]) for name in found if name != place[-1]}
+    others = [(*place[:-1], name) for name in beside]
+    return [[place], *([place, other] for other in others), [place, *others]]
 
 
 def with_one_entry(value, place):
-    """The value; the lists on the way to a place have only their last entry that has it, as some may not be alike."""
-    if not place or "*" not in place:
-        return value
+    """The value, once for each entry of the lists on the way to a place: only that one, as some may not be alike."""
+    if "*" not in place:
+        return [value]
     name, *inner = place
     if name == "*":
-        return [with_one_entry(entry, inner) for entry in value if values_at(entry, inner)][-1:]
-    return {**value, name: with_one_entry(value[name], inner)}
+        return [[one] for entry in value if values_at(entry, inner) for one in with_one_entry(entry, inner)]
+    return [{**value, name: one} for one in with_one_entry(value[name], inner)]
 
 
 PROVEN = [

@@ -31,7 +31,7 @@ def proves(title, kinds=PROVEN):
 WITH_SECRETS = [kind for kind in PROVEN if kind.file.get("secrets")]
 WITH_FROZEN = [kind for kind in PROVEN if kind.frozen]
 WITH_MAPS = [kind for kind in PROVEN if kind.maps]
-WITH_OPTIONAL = [kind for kind in PROVEN if kind.optional]
+WITH_OPTIONAL = [kind for kind in PROVEN if kind.removals]
 WITH_UPDATES = [kind for kind in PROVEN if kind.mutable]
 
 
@@ -140,13 +140,15 @@ def tried(prepared, kind):
     """Every change of a kind, all in the same plays: (property, place) -> Tried."""
     assert [*kind.untried] == [], "The example names no other value of these fields."
     assert {*kind.example.frozen} == {*kind.frozen}
+    removals = kind.removals
+    assert [place for place, shape in removals.items() if not shape] == [], "The example has the default there only."
     changes = {}
     for place, value in kind.updates.items():
         resource = kind.resource_with(place[0])
         changes["update", place] = Tried(resource, kind.changed_at(resource, place, value))
-    for place in [place for place in kind.optional if place[0] not in kind.not_here]:
-        resource = kind.resource_for_removal(place)
-        changes["remove", place] = Tried(resource, kind.without(resource, place))
+    for place, (shape, places) in removals.items():
+        resource = kind.resource(shape=shape)
+        changes["remove", place] = Tried(resource, kind.without(resource, *places))
     for field in kind.maps:
         resource = kind.resource()
         fewer = dict([*resource["spec"][field].items()][1:])
@@ -195,7 +197,8 @@ def test_an_optional_field_that_is_removed_returns_to_its_default(stage, tried, 
             for spec in (one.resource["spec"], one.wanted["spec"], one.applied["after"])
         )
         assert after == wanted, place  # which are the defaults, or none where there is no default
-        assert one.applied["changed"] == (was != wanted), place
+        assert was != wanted, place
+        assert one.applied["changed"], place
 
 
 @proves("removed map entries are gone", WITH_MAPS)

@@ -35,3 +35,20 @@ def test_an_example_that_leaves_a_field_of_an_object_or_of_a_lists_entries_as_it
     updates["servers"] = [{**server, "backup": False} for server in route.example.spec["servers"]]
     route.example = replace(route.example, updates=updates)
     assert [*route.untried] == ["servers.*.address", "health_check.interval"]
+
+
+def test_an_example_that_has_nothing_but_the_default_of_a_field_is_told():
+    route = Kind("haproxy", "BalancerRoute")
+    assert None not in route.removals.values()
+    spec = {**route.example.spec, "servers": [{"address": "127.0.0.1", "port": 8081, "weight": 100}]}
+    updates = {name: value for name, value in route.example.updates.items() if name != "servers"}
+    route.example = replace(route.example, spec=spec, updates=updates)
+    assert [place for place, tried in route.removals.items() if not tried] == [("servers", "*", "weight")]
+
+
+def test_of_a_lists_entries_the_one_is_tried_that_differs_without_the_field():
+    route = Kind("haproxy", "BalancerRoute")
+    for name, value in (("weight", 30), ("backup", True), ("state", "drain")):
+        shape, places = route.removals["servers", "*", name]
+        assert [server[name] for server in shape["servers"]] == [value]
+        assert places == [("servers", "*", name)]
