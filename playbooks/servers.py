@@ -63,9 +63,10 @@ class Example:
     secrets: dict[str, str] = field(default_factory=dict)
     needs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # kind -> specs that must exist first
     vary: Callable[[int], dict[str, Any]] | None = None  # number -> fields that must be unique; else the last identity
-    not_here: dict[str, str] = field(default_factory=dict)  # field -> why this server cannot change it
+    not_here: dict[str, str] = field(default_factory=dict)  # field -> why not here; counted as not tested
     refused: dict[str, Any] = field(default_factory=dict)  # valid under the schema, refused by the system
-    instead: dict[str, dict[str, Any]] = field(default_factory=dict)  # field that `spec` may not have -> one that may
+    # Field that `spec` may not have -> a spec that may; by another name: a spec whose texts hostile values try too.
+    instead: dict[str, dict[str, Any]] = field(default_factory=dict)
     literal: frozenset[str] = frozenset()  # fields that may hold any line of text, which must arrive as it is
 
 

@@ -23,6 +23,7 @@ EXAMPLES = {
         spec={"zone": ZONE, "name": "www", "type": "A", "values": ["192.0.2.10", "192.0.2.20"], "ttl": 600},
         updates={"values": ["192.0.2.20", "198.51.100.7"], "ttl": 60},
         refused={"zone": "elsewhere.test"},
+        instead={"text": {"zone": ZONE, "name": "www", "type": "TXT", "values": ["v=spf1 mx -all"]}},
         vary=lambda number: {"name": f"conformance{number}"},
     )
 }

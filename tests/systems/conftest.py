@@ -48,6 +48,11 @@ class Played:
         return said[0]
 
     @property
+    def said(self):
+        """All that a play lets out, as bytes."""
+        return f"{self.output}{self.events}".encode()
+
+    @property
     def resources(self):
         return [event for event in self.events if event["event"] == "resource"]
 

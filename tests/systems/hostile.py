@@ -34,6 +34,13 @@ def magic_fields(marker):
     }
 
 
+def places_to_try(kind):
+    """(place, shape) of every identity and text; once for all shapes in which the field that has it is the same."""
+    places = [((field,), kind.example.spec) for field in kind.identity]
+    places += [(place, shape) for shape in kind.shapes for place in text_places(kind.resource(shape=shape)["spec"])]
+    return [*{(place, repr(shape.get(place[0]))): (place, shape) for place, shape in places}.values()]
+
+
 def text_places(value, place=()):
     if isinstance(value, str):
         yield place

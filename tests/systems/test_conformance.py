@@ -13,7 +13,8 @@ import pytest
 
 from tests.systems.catalogue import PROVEN, SERVERS, put, start_of, values_at
 from tests.systems.conftest import Stage
-from tests.systems.hostile import LONG, NAUGHTY, SHARE, hostile, magic_fields, text_places
+from tests.systems.hostile import LONG, NAUGHTY, SHARE, hostile, magic_fields, places_to_try
+from tests.systems.test_sandbox import traces
 
 pytestmark = [pytest.mark.systems]
 every_server = pytest.mark.parametrize(("type_name", "server"), SERVERS)
@@ -84,7 +85,9 @@ def test_it_is_listed_drift_is_found_and_undone(stage, kind):
     identity = {name: resource["spec"][name] for name in kind.identity}
 
     def listed():
-        return next(item for item in stage.play(book="discover").gathered(kind.name) if item["identity"] == identity)
+        played = stage.play(book="discover")
+        assert traces([*stage.testbed.secrets.values(), *kind.example.secrets.values()], played.said) == []
+        return next(item for item in played.gathered(kind.name) if item["identity"] == identity)
 
     found = listed()
     assert found["spec"] == after
@@ -264,37 +267,46 @@ def test_what_others_made_is_neither_changed_nor_deleted_until_it_is_adopted(sta
 
 
 @proves("a secret is verified and set once", WITH_SECRETS)
-def test_a_secret_lets_one_in_is_verified_and_is_not_set_again(stage, kind):
+def test_a_secret_lets_one_in_is_verified_is_not_set_again_and_is_never_said(stage, kind, request):
+    request.node.user_properties.append(("proves", ["secrets are nowhere", repr(kind)]))
+@pytest.mark.threat("worker.secrets")
     resource = kind.resource()
     first = kind.example.secrets
     second = {name: f"{value}-next" for name, value in first.items()}
 
     def accepts(secrets):
+    plays = []
+
+    def play(**orders):
+        plays.append(stage.play(**orders))
+        return plays[-1]
         return stage.module.accepts(stage.testbed, kind.name, resource["spec"], secrets)
 
-    stage.play(replaced=[resource])
+    play(replaced=[resource])
     assert accepts(first)
     assert not accepts(second)
     kept = stage.module.kept(stage.testbed, kind.name, resource["spec"])
-    assert stage.play(replaced=[resource]).changed == []
+    assert play(replaced=[resource]).changed == []
     assert stage.module.kept(stage.testbed, kind.name, resource["spec"]) == kept
-    predicted = stage.play(replaced=[resource], secrets=second, check=True).of(resource)
+    predicted = play(replaced=[resource], secrets=second, check=True).of(resource)
     assert predicted["changed"]
     assert predicted["reasons"]
     assert accepts(first)
-    unknown = stage.play(replaced=[resource], secrets={}, check=True).of(resource)
+    unknown = play(replaced=[resource], secrets={}, check=True).of(resource)
     assert (unknown["status"], unknown["changed"]) == ("ok", True)
     assert ["secret does not exist yet" in reason for reason in unknown["reasons"]] == [True]
-    assert "could not be read" in stage.play(replaced=[resource], secrets={}).of(resource)["message"]
+    assert "could not be read" in play(replaced=[resource], secrets={}).of(resource)["message"]
     assert accepts(first)
-    assert stage.play(replaced=[resource], secrets=second).of(resource) == predicted
+    assert play(replaced=[resource], secrets=second).of(resource) == predicted
     assert accepts(second)
     assert not accepts(first)
     assert stage.module.kept(stage.testbed, kind.name, resource["spec"]) != kept
-    assert stage.play(replaced=[resource], secrets=second).changed == []
-    stage.play(replaced=[resource])
+    assert play(replaced=[resource], secrets=second).changed == []
+    play(replaced=[resource])
     assert stage.module.kept(stage.testbed, kind.name, resource["spec"]) != kept  # so it sees a value that is set again
-    stage.play(deleted=[resource])
+    play(deleted=[resource])
+    secrets = [*stage.testbed.secrets.values(), *first.values(), *second.values()]
+    assert traces(secrets, b"".join(played.said for played in plays)) == []
 
 
 @proves("100 in one play")
@@ -336,13 +348,12 @@ def test_one_failing_resource_does_not_hide_the_others(stage, kind):
 def test_hostile_values_arrive_literally_or_are_refused(stage, kind, tmp_path):
     marker = tmp_path / "executed"
     resources = []
-    places = {(field,): kind.example.spec for field in kind.identity}
-    places |= {place: shape for shape in kind.shapes for place in text_places(kind.resource(shape=shape)["spec"])}
+    places = places_to_try(kind)
     some = NAUGHTY[PROVEN.index(kind) % SHARE :: SHARE]
     tried = [(place, value) for place in places for value in hostile(marker)]
     tried += [(place, value) for place, value in zip(itertools.cycle(places), some, strict=False)]
-    for place, value in tried:
-        resource = kind.resource(shape=places[place])
+    for (place, shape), value in tried:
+        resource = kind.resource(shape=shape)
         put(resource["spec"], place, value)
         resources.append((resource, place, value))
     for field in kind.maps:

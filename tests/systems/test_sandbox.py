@@ -82,14 +82,15 @@ def test_every_kind_is_brought_and_deleted_inside_the_sandbox_and_no_secret_is_s
     """In output, events, arguments or environments, also of a play that says all it can."""
     stage = stages(type_name, server)
     kinds = [kind for kind in PROVEN if (kind.type, kind.server) == (type_name, server)]
+    canaries = [*stage.testbed.secrets.values(), *(value for kind in kinds for value in kind.example.secrets.values())]
     for kind in kinds:
-        request.node.user_properties.append(("proves", ["secrets are nowhere", repr(kind)]))
+        if canaries:
+            request.node.user_properties.append(("proves", ["secrets are nowhere", repr(kind)]))
         stage.prepare(kind)
     coming, going = [kind.resource() for kind in kinds], [kind.resource() for kind in kinds]
     failing = [kind.resource(__ansible_other="y") for kind in kinds]
     failing += [kind.resource(**kind.example.refused) for kind in kinds if kind.example.refused]  # by the system
     assert stage.play(replaced=going).failed == []
-    canaries = [*stage.testbed.secrets.values(), *(value for kind in kinds for value in kind.example.secrets.values())]
     seen, done = set(), threading.Event()
 
     def look():
@@ -111,5 +112,5 @@ def test_every_kind_is_brought_and_deleted_inside_the_sandbox_and_no_secret_is_s
     assert sorted(played.failed) == sorted(resource["path"] for resource in failing)
     assert [resource for resource in coming if stage.read(resource) is None] == []
     assert [resource for resource in going if stage.read(resource) is not None] == []
-    everything = b"".join(seen) + f"{played.output}{played.events}".encode()
+    everything = b"".join(seen) + played.said
     assert traces(canaries, everything) == []
