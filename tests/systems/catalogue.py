@@ -188,6 +188,14 @@ class Kind:
         put(spec, place, value)
         return {**resource, "spec": with_defaults(self.schema, spec)}
 
+    def frozen_changed(self, resource, name):
+        return self.changed_at(resource, name.split("."), self.example.frozen[name])
+
+    @property
+    def left_out(self):
+        """`Kind.field: why`, of what the example says cannot be tried where this runs."""
+        return [f"{self.name}.{field}: {why}" for field, why in self.example.not_here.items()]
+
     @property
     def updates(self):
         """Place -> another value, of what this server can change. A name may itself hold dots."""
@@ -195,7 +203,7 @@ class Kind:
         return {
             known[name]: value
             for name, value in self.example.updates.items()
-            if not {name, known[name][0]} & {*self.not_here}
+            if not lies_in(known[name], self.not_here)
         }
 
     @property
@@ -205,7 +213,7 @@ class Kind:
         changes = [(place, nested(place, value)) for place, value in self.updates.items()]
         changed = [with_defaults(self.schema, {**spec, **change}) for place, change in changes if len(place) == 1]
         for place in places_of(self.schema):
-            if place[0] not in self.mutable or {place[0], ".".join(place)} & {*self.not_here}:
+            if not self.may_change(place):
                 continue
             if "*" in place:
                 tried = len({repr(found) for each in (spec, *changed) for found in values_at(each, place)}) > 1
@@ -234,12 +242,12 @@ class Kind:
         found, validator, named = {}, jsonschema_rs.validator_for(self.schema), dict.fromkeys(self.identity, "x")
         for spec in self.known:
             for place in dict.fromkeys(given(self.schema, spec)):
-                if place[0] not in self.mutable or place[0] in self.not_here or found.get(place):
+                if found.get(place):
                     continue
                 for shape in with_one_entry(spec, place):
-                    for places in ways_without(shape, place):
+                    for places in filter(self.may_go, ways_without(shape, place)):
                         left = left_without(shape, *places)
-                        if found.get(place) is None and validator.is_valid({**named, **left}):
+                        if not found.get(place) and validator.is_valid({**named, **left}):
                             was, is_ = (values_at(with_defaults(self.schema, each), place) for each in (shape, left))
                             found[place] = (shape, places) if was != is_ else None
         return found
@@ -266,12 +274,26 @@ class Kind:
 
     @property
     def mutable(self):
-        frozen = {field.split(".")[0] for field in self.file.get("immutable", {})}
-        return [name for name in self.schema["properties"] if name not in frozen and name not in self.identity]
+        fixed = {*self.file.get("immutable", {}), *self.identity}
+        return [name for name in self.schema["properties"] if name not in fixed]
 
     @property
     def frozen(self):
-        return [name for name in self.file.get("immutable", {}) if "." not in name and name not in self.identity]
+        """Fields, also of objects (`object.field`)."""
+        return [name for name in self.file.get("immutable", {}) if name not in self.identity]
+
+    def may_change(self, place):
+        return place[0] in self.mutable and not lies_in(place, [*self.frozen, *self.not_here])
+
+    def may_go(self, places):
+        """Whether a document may be left without them all: none is immutable or has something immutable in it."""
+        names = [".".join(place) for place in places]
+        return all(map(self.may_change, places)) and not any(lies_in(name.split("."), names) for name in self.frozen)
+
+
+def lies_in(place, names):
+    """Whether one of the names is that of the place, or of one around it."""
+    return any(f"{'.'.join(place)}.".startswith(f"{name}.") for name in names)
 
 
 def nested(place, value):

@@ -316,7 +316,9 @@ def pytest_runtest_logreport(report):
             table.servers |= dict.fromkeys([kind] if servers else [], *servers)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the list of what was not tested is written
 def pytest_terminal_summary(terminalreporter):
+    not_tested.extend(table.left_out)
     if table.outcomes:
         terminalreporter.write_line(table.summary())
 

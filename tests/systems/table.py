@@ -31,11 +31,17 @@ class Table:
     def count(self, outcome):
         return sum(found == outcome for found in self.outcomes.values())
 
+    @property
+    def left_out(self):
+        """What the examples of kinds that were looked at leave out here."""
+        kinds = {kind for kind, _ in self.outcomes}
+        return [line for kind in PROVEN if repr(kind) in kinds for line in kind.left_out]
+
     def summary(self):
         kinds = {kind for kind, _ in self.outcomes}
         return (
             f"kinds {len(kinds)}, properties {len(self.outcomes)}, failed {self.count('failed')}, "
-            f"not tested {self.count('skipped')}"
+            f"not tested {self.count('skipped') + len(self.left_out)}"
         )
 
     def text(self):
@@ -56,6 +62,11 @@ class Table:
         if any(left.values()):
             lines.append("\nThe demo's embedded servers do not have everything:\n\n")
             lines += [f"- {what}: {why}\n" for found in left.values() for what, why in found.items()]
+        if self.left_out:
+            lines.append("\nNot tested where this was made:\n\n")
+            lines += [f"- {line}\n" for line in self.left_out]
+        if lenient := [kind.name for kind in PROVEN if not kind.example.refused]:
+            lines.append(f"\n{LENIENT}{', '.join(lenient)}.\n")
         return "".join(lines)
 
 

@@ -63,10 +63,10 @@ def test_two_documents_of_one_thing_on_the_system_are_refused(base, kind):
 
 @proves("the plan refuses immutable fields with their reason", [kind for kind in WITH_FROZEN if not kind.server])
 def test_a_field_that_cannot_be_changed_is_refused_with_its_reason(base, kind):
-    spec = kind.resource()["spec"]
-    before = base(kind, {path(kind, "one"): document(kind, spec)})
+    resource = kind.resource()
+    before = base(kind, {path(kind, "one"): document(kind, resource["spec"])})
     for field in kind.frozen:
-        changed_spec = {**spec, field: kind.example.frozen[field]}
+        changed_spec = kind.frozen_changed(resource, field)["spec"]
         _, found = planned(before, {path(kind, "one"): document(kind, changed_spec)})
         assert by_id(found)[f"immutable.{field}"].fix == kind.file["immutable"][field]
 

@@ -75,3 +75,27 @@ def test_of_a_lists_entries_the_one_is_tried_that_differs_without_the_field():
         shape, places = route.removals["servers", "*", name]
         assert [server[name] for server in shape["servers"]] == [value]
         assert places == [("servers", "*", name)]
+
+
+def test_a_field_of_an_object_that_cannot_be_changed_takes_nothing_else_out():
+    site = Kind("nginx", "ReverseProxySite")
+    site.file = {**site.file, "immutable": {"rate_limit.burst": "It stays."}}
+    updates = {name: value for name, value in site.example.updates.items() if name != "rate_limit.burst"}
+    site.example = replace(site.example, updates=updates, frozen={"rate_limit.burst": 9})
+    assert [*site.untried] == []
+    assert site.removals["rate_limit", "per"]
+    assert {("rate_limit",), ("rate_limit", "burst")} & {*site.removals} == set()
+    resource = site.resource()
+    changed = site.frozen_changed(resource, *site.frozen)["spec"]
+    assert changed["rate_limit"] == {**resource["spec"]["rate_limit"], "burst": 9}
+
+
+def test_what_an_example_leaves_out_is_counted_and_listed(monkeypatch):
+    route = Kind("haproxy", "BalancerRoute")
+    route.example = replace(route.example, not_here={"timeout": "it would take a day"})
+    monkeypatch.setattr("tests.systems.table.PROVEN", [route])
+    table = Table()
+    assert "not tested 0" in table.summary()
+    table.record("every mutable field", repr(route), "passed")
+    assert "properties 1, failed 0, not tested 1" in table.summary()
+    assert "- BalancerRoute.timeout: it would take a day\n" in table.text()
