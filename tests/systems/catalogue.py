@@ -115,8 +115,8 @@ def values_at(value, place):
     if not place:
         return [value]
     name, *inner = place
-    if name == "*":
-        return [found for entry in value for found in values_at(entry, inner)]
+    if name == "*" or isinstance(name, int):
+        return [found for n, entry in enumerate(value) if name in ("*", n) for found in values_at(entry, inner)]
     return values_at(value[name], inner) if isinstance(value, dict) and name in value else []
 
 
@@ -244,8 +244,8 @@ class Kind:
             for place in dict.fromkeys(given(self.schema, spec)):
                 if found.get(place):
                     continue
-                for shape in with_one_entry(spec, place):
-                    for places in filter(self.may_go, ways_without(shape, place)):
+                for shape, exact in with_one_entry(spec, place):
+                    for places in filter(self.may_go, ways_without(shape, exact)):
                         left = left_without(shape, *places)
                         if not found.get(place) and validator.is_valid({**named, **left}):
                             was, is_ = (values_at(with_defaults(self.schema, each), place) for each in (shape, left))
@@ -287,13 +287,13 @@ class Kind:
 
     def may_go(self, places):
         """Whether a document may be left without them all: none is immutable or has something immutable in it."""
-        names = [".".join(place) for place in places]
+        names = [".".join(map(str, place)) for place in places]
         return all(map(self.may_change, places)) and not any(lies_in(name.split("."), names) for name in self.frozen)
 
 
 def lies_in(place, names):
     """Whether one of the names is that of the place, or of one around it."""
-    return any(f"{'.'.join(place)}.".startswith(f"{name}.") for name in names)
+    return any(f"{'.'.join(map(str, place))}.".startswith(f"{name}.") for name in names)
 
 
 def nested(place, value):
@@ -305,8 +305,8 @@ def nested(place, value):
 def left_without(value, *places):
     """`*` in a place: in all entries of the list."""
     for name, *inner in places:
-        if name == "*":
-            value = [left_without(entry, inner) for entry in value]
+        if name == "*" or isinstance(name, int):
+            value = [left_without(entry, inner) if name in ("*", n) else entry for n, entry in enumerate(value)]
         elif not inner:
             value = {key: kept for key, kept in value.items() if key != name}
         elif name in value:
@@ -322,13 +322,29 @@ def ways_without(value, place):
 
 
 def with_one_entry(value, place):
-    """The value, once for each entry of the lists on the way to a place: only that one, as some may not be alike."""
+    """(value, place), once for each entry that has it: other entries are left out, as some may not be alike.
+
+    Lists within that entry stay whole, as some need another one; there the place says which by its number.
+    """
     if "*" not in place:
-        return [value]
+        return [(value, place)]
+    at = place.index("*")
+    found = []
+    for entry in values_at(value, place[:at])[0]:
+        for inner in numbered(entry, place[at + 1 :]):
+            alone = copy.deepcopy(value)
+            put(alone, place[:at], [entry])
+            found.append((alone, (*place[: at + 1], *inner)))
+    return found
+
+
+def numbered(value, place):
+    """The place, once for each entry of the lists on the way that has it, by numbers."""
+    if not place:
+        return [()]
     name, *inner = place
-    if name == "*":
-        return [[one] for entry in value if values_at(entry, inner) for one in with_one_entry(entry, inner)]
-    return [{**value, name: one} for one in with_one_entry(value[name], inner)]
+    keys = range(len(value)) if name == "*" else [name] if name in value else []
+    return [(key, *rest) for key in keys for rest in numbered(value[key], inner)]
 
 
 PROVEN = [
