@@ -22,8 +22,8 @@ POOLS: list[dict[str, Any]] = [
     {"name": "conformance-green", "servers": [{"address": "127.0.0.1", "port": 8082}]},
 ]
 SERVERS = [
-    {"address": "127.0.0.1", "port": 8081, "weight": 30, "state": "drain"},
-    {"address": "127.0.0.1", "port": 8082, "backup": True},
+    {"address": "127.0.0.1", "port": 8081, "weight": 30},
+    {"address": "127.0.0.1", "port": 8082, "weight": 40, "backup": True, "state": "drain"},
     {"address": "127.0.0.1", "port": 8084, "state": "maintenance"},
 ]
 CHECK = {"enabled": True, "path": "/health", "interval": 5, "status": 200, "rise": 2, "fall": 4}
