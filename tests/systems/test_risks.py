@@ -4,7 +4,7 @@ import pytest
 
 from tests.changes.trees import tree
 from tests.systems.catalogue import Kind
-from tests.systems.test_documents import ALL, CATALOG, document, path, planned, system
+from tests.systems.test_documents import ALL, CATALOG, by_id, document, path, planned, system
 
 RULE = {"sources": ["10.1.0.0/16"], "protocol": "tcp", "ports": ["443"], "action": "accept"}
 FILE = {"path": "/etc/orders/x", "content": "a", "mode": "0600"}
@@ -119,7 +119,7 @@ def test_a_host_name_is_answered_by_one_site():
     kind = next(kind for kind in ALL if kind.name == "ReverseProxySite")
     files = {path(kind, "one"): document(kind, SITE), path(kind, "two", "shop"): document(kind, SITE)}
     _, found = planned(tree(system(kind, {}), CATALOG), files)
-    assert found["exclusive.taken"].message.startswith("a.example.com on conformance is in")
+    assert by_id(found)["exclusive.taken"].message.startswith("a.example.com on conformance is in")
 
 
 SHARED = "Of several routes for a host the longest path takes a request"
